@@ -24,6 +24,8 @@ EVENT_TYPES := build/closeapi/event-types.inc
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
 PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal sqlite3
+# Confinement by seccomp, where the library is there; SECCOMP= leaves it out.
+SECCOMP = $(shell pkg-config --exists libseccomp && echo libseccomp)
 TEST_PACKAGES := cunit libmicrohttpd zlib
 pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING),$(if $(filter cunit,$(2)),setup-test,setup-run))
 found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make $(2)` installs what is needed),$(1))
@@ -35,9 +37,9 @@ quiet = $(if $(V),,@echo "  $(1)" $(2) &&)
 WERROR := -Werror
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wformat=2 $(WERROR)
-CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES))
+CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES) $(SECCOMP))
 CFLAGS_ALL := -std=c11 -pthread $(WARNINGS) -g
-LIBS = $(call pkg,--libs,$(PACKAGES)) -lm
+LIBS = $(call pkg,--libs,$(PACKAGES) $(SECCOMP)) -lm
 TEST_LIBS = $(call pkg,--libs,$(TEST_PACKAGES))
 
 # ---- variants: the same sources, compiled for use and for finding faults --------------------------------------------
@@ -107,6 +109,8 @@ build/$(1)/%.o: %.c Makefile
 build/$(1)/status/page.o: $(EMBEDDED)
 
 build/$(1)/closeapi/subscriptions.o: $(EVENT_TYPES)
+
+build/$(1)/process/confine.o: CPPFLAGS_ALL += $$(if $$(SECCOMP),-DCLOSECRM_SECCOMP)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
@@ -452,7 +456,7 @@ TIDY_STEPS := 75000
 build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) $(EMBEDDED) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' \
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) $(if $(SECCOMP),-DCLOSECRM_SECCOMP) -DREPORTS='""' \
 	    -Xclang -analyzer-config -Xclang max-nodes=$(TIDY_STEPS) >$@.new 2>/dev/null \
 	    || { cat $@.new; exit 1; }
 	@mv $@.new $@

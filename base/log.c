@@ -64,6 +64,13 @@ void log_syslog_open(const char *path)
     pthread_mutex_unlock(&lock);
 }
 
+void log_syslog_keep(void)
+{
+    pthread_mutex_lock(&lock);
+    is_connected();
+    pthread_mutex_unlock(&lock);
+}
+
 void log_syslog_close(void)
 {
     pthread_mutex_lock(&lock);

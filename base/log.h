@@ -38,6 +38,10 @@ const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t leng
  * descriptors. */
 void log_syslog_open(const char *path);
 
+/* Connects again if the daemon was restarted: for threads that may not (process/confine.h). Call it now and then. Does
+ * nothing before log_syslog_open. */
+void log_syslog_keep(void);
+
 /* Closes the socket, before its descriptor number is reused. */
 void log_syslog_close(void);
 

@@ -22,6 +22,7 @@
 #include "base/last_errors.h"
 #include "base/times.h"
 #include "config/config.h"
+#include "process/confine.h"
 #include "process/process.h"
 #include "queue/inspect.h"
 
@@ -287,8 +288,10 @@ static size_t check_clock(const struct config *config)
 
 size_t check_place(const struct config *config)
 {
-    char program[PROGRAM_PATH];
+    char program[PROGRAM_PATH], words[CONFINE_WORDS];
     printf("\nplace\n");
+    confine_say(config, confine_means(), words);
+    printf("  %s\n", words);
     size_t wrong = check_files(config) + check_limits(config) + check_certificates(config) + check_clock(config);
     check_servers(config, "", program_path(program));
     return wrong;

@@ -33,6 +33,13 @@ enum warehouse_columns { WAREHOUSE_COLUMNS, WAREHOUSE_JSON };
 
 enum context_content { CONTEXT_NONE, CONTEXT_CLOSE };
 
+/* Whether request threads are confined (process/confine.h). */
+enum confinement {
+    CONFINE_AUTO, /* where systemd has started this very process */
+    CONFINE_YES,
+    CONFINE_NO,
+};
+
 /* Who may see the status page. */
 enum admin_access {
     ADMIN_PASSWORD, /* whoever knows admin_password; without a password, nobody */
@@ -96,6 +103,7 @@ struct config {
     int64_t request_threads;
     int64_t request_timeout_ms;
     int64_t shutdown_grace_ms;
+    enum confinement confine;
     int64_t lanes;
     int64_t batch_events;
 

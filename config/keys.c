@@ -30,6 +30,7 @@ static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const nuls[] = {"replace", "keep", NULL};
 static const char *const warehouses[] = {"columns", "json", NULL};
 static const char *const contexts[] = {"none", "close", NULL};
+static const char *const confines[] = {"auto", "yes", "no", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 /* clang-format off */
@@ -77,6 +78,7 @@ static const struct key key_table[] = {
     {"request_threads", &type_count, SCOPE_PROGRAM, "32", 1, 512, "requests handled at once", false, PROGRAM(request_threads), NULL},
     {"request_timeout", &type_duration, SCOPE_PROGRAM, "10s", 1 * SECOND, 12 * SECOND, "a request must have arrived by then; Close waits 15 s for an answer", false, PROGRAM(request_timeout_ms), NULL},
     {"shutdown_grace", &type_duration, SCOPE_PROGRAM, "2s", 1 * SECOND, 10 * MINUTE, "time to finish when stopped; mod_fcgid kills after 3 s", false, PROGRAM(shutdown_grace_ms), NULL},
+    {"confine", &type_choice, SCOPE_PROGRAM, "auto", 0, 0, "what reads requests can neither execute nor connect, nor open what is outside of `state_dir`, as far as the kernel can see to that (seccomp, Landlock); `auto`: where systemd starts the program itself; not with CGI", false, PROGRAM(confine), confines},
     {"lanes", &type_count, SCOPE_PROGRAM, "4", 1, 64, "batches under way at once", false, PROGRAM(lanes), NULL},
     {"batch_events", &type_count, SCOPE_PROGRAM, "500", 1, 10000, "most events in one batch", false, PROGRAM(batch_events), NULL},
 };

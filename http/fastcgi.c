@@ -25,10 +25,11 @@
 /* Where the system limits threads, this many must remain for the rest of the process: the forwarder, the queue's writer
  * and housekeeper, the reconciler, alerts, a resolver, the check before a reload. */
 #define SPARE_THREADS 7
+#define SPARE_MOST (SPARE_THREADS + 8) /* with those that the caller knows of */
 
 struct spare {
     pthread_mutex_t lock;
-    pthread_t threads[SPARE_THREADS];
+    pthread_t threads[SPARE_MOST];
     size_t count;
 };
 
@@ -41,7 +42,7 @@ static void *wait_for_end(void *context)
 }
 
 /* Reserves these threads with threads that do nothing. */
-static void spare_take(struct spare *spare)
+static void spare_take(struct spare *spare, size_t wished)
 {
     pthread_attr_t small;
     spare->count = 0;
@@ -50,7 +51,7 @@ static void spare_take(struct spare *spare)
     if (pthread_attr_init(&small) != 0)
         return;
     pthread_attr_setstacksize(&small, (size_t)64 * 1024);
-    while (spare->count < SPARE_THREADS &&
+    while (spare->count < wished && spare->count < SPARE_MOST &&
            pthread_create(&spare->threads[spare->count], &small, wait_for_end, spare) == 0)
         spare->count++;
     pthread_attr_destroy(&small);
@@ -169,7 +170,7 @@ static bool start_some_workers(struct http *http, struct error *why)
 {
     const struct timespec moment_between = {.tv_nsec = 10000000};
     struct spare spare;
-    spare_take(&spare);
+    spare_take(&spare, SPARE_THREADS + http->limits.more_spare);
     int error = start_workers(http, http->limits.threads);
     spare_leave(&spare);
     /* A joined thread counts against the limit for a moment longer. */

@@ -85,6 +85,10 @@ struct http_limits {
     size_t max_bodies;          /* bytes of all bodies in memory together */
     int64_t request_timeout_ms; /* for a complete request to arrive */
     size_t threads;
+    void (*before)(
+        void *context); /* called by request threads before they read a request; NULL: nothing. Not with CGI */
+    void *context;
+    size_t more_spare; /* threads that the process starts besides those that are known here */
 };
 
 /* Whether descriptor 0 is a listening socket, so the program was started as a FastCGI server. */

@@ -214,6 +214,8 @@ static void refuse_memory(struct http *http, int fd)
 static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
 {
     moment started = clock_now();
+    if (worker->http->limits.before != NULL)
+        worker->http->limits.before(worker->http->limits.context);
     if (!has_headroom(worker->http)) {
         refuse_memory(worker->http, fd);
         return;

@@ -215,7 +215,7 @@ static int serve_request(const struct config *config, int release_fd)
     struct cgi_stages stages;
     struct route routes[GATE_ROUTES];
     struct http_limits limits = process_http_limits(config);
-    gate_init(&gate, config);
+    gate_init(&gate, config, NULL); /* not confined: one process for one request, which forks and forwards */
     gate_routes(&gate, routes);
     bool good = open_cgi_stages(&stages, config, &why);
     if (good) {
@@ -242,7 +242,8 @@ static void answer_faulty(void *context, struct request *request)
 
 static int serve_faulty(const struct error *why)
 {
-    static const struct http_limits small = {65536, 65536, 1000, 1};
+    static const struct http_limits small = {
+        .max_body = 65536, .max_bodies = 65536, .request_timeout_ms = 1000, .threads = 1};
     static const struct route faulty[] = {{"", answer_faulty, NULL, false},
                                           {"/*", answer_faulty, NULL, false},
                                           {"/v1/webhook", answer_faulty, NULL, false}};

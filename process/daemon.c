@@ -124,6 +124,7 @@ struct daemon_process {
     bool serves;            /* whether it serves requests; else it only forwards */
     sigset_t signals;       /* to stop or reload */
     struct file_changes *changes;
+    struct confine *confine; /* NULL: request threads are not confined */
     struct gate gate;
     struct route routes[GATE_ROUTES];
     struct pipeline *pipeline;
@@ -138,6 +139,17 @@ enum ending {
     END_FAILED,
 };
 
+static struct http *start_requests(struct daemon_process *self, struct error *why)
+{
+    struct http_limits limits = process_http_limits(self->config);
+    if (self->confine != NULL) {
+        limits.before = confine_thread;
+        limits.context = self->confine;
+        limits.more_spare = 1;
+    }
+    return http_start(&limits, self->routes, GATE_ROUTES, why);
+}
+
 static bool start_serving(struct daemon_process *self, struct error *why)
 {
     const char *const files[] = {self->config->path, self->program};
@@ -148,12 +160,13 @@ static bool start_serving(struct daemon_process *self, struct error *why)
     /* Requests wait at the gate until the pipeline is up. In this order there is a request thread, however few threads
      * the system allows. */
     if (self->serves) {
-        struct http_limits limits = process_http_limits(self->config);
-        self->http = http_start(&limits, self->routes, GATE_ROUTES, why);
+        self->http = start_requests(self, why);
         if (self->http == NULL)
             return false;
     }
     self->pipeline = pipeline_start(self->config, self->serves ? &self->gate : NULL, why);
+    if (self->pipeline != NULL)
+        confine_start(self->confine); /* last: where threads are few, the others are needed more */
     return self->pipeline != NULL;
 }
 
@@ -174,6 +187,7 @@ static enum ending wait_for_ending(const struct daemon_process *self)
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
         pipeline_retry(self->pipeline);
+        log_syslog_keep();
         if (self->config->queue == QUEUE_NONE)
             last_errors_flush(false); /* else health's thread does, which may hang in the disk */
         status_alert(self->gate.status);
@@ -292,7 +306,8 @@ static enum ending report_failed_start(const struct error *why)
 static enum ending run_once(struct daemon_process *self)
 {
     struct error why;
-    gate_init(&self->gate, self->config);
+    self->confine = self->serves ? confine_open(self->config) : NULL;
+    gate_init(&self->gate, self->config, self->confine);
     gate_routes(&self->gate, self->routes);
     if (!start_serving(self, &why))
         return report_failed_start(&why);
@@ -303,6 +318,7 @@ static enum ending run_once(struct daemon_process *self)
     log_write(LEVEL_INFO, "msg=%s", ending == END_STOP ? "stopping" : "reloading");
     finish_daemon(self, &ending);
     gate_free(&self->gate);
+    confine_close(self->confine);
     return ending;
 }
 

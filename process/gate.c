@@ -69,10 +69,24 @@ static bool judge_root(struct roots *roots, const char *root)
     return good;
 }
 
+struct judging {
+    struct roots *roots;
+    const char *root;
+    bool good;
+};
+
+/* Looks into folders that a confined thread may not open. */
+static void judge_aside(void *argument)
+{
+    struct judging *judging = argument;
+    judging->good = judge_root(judging->roots, judging->root);
+}
+
 /* Whether configuration, keys and events all lie outside this document root (NULL or "": none is named). What does not
  * is logged once, with how to mend it. */
-static bool roots_are_good(struct roots *roots, const char *document_root)
+static bool roots_are_good(struct roots *roots, struct confine *confine, const char *document_root)
 {
+    struct judging judging = {.roots = roots, .root = document_root};
     if (document_root == NULL || document_root[0] == '\0')
         return true;
     const struct root_verdict *verdict = find_verdict(roots, document_root);
@@ -80,7 +94,9 @@ static bool roots_are_good(struct roots *roots, const char *document_root)
         return verdict->good;
     pthread_mutex_lock(&roots->lock);
     verdict = find_verdict(roots, document_root); /* another thread may have been faster */
-    bool good = verdict != NULL ? verdict->good : judge_root(roots, document_root);
+    if (verdict == NULL)
+        confine_aside(confine, judge_aside, &judging);
+    bool good = verdict != NULL ? verdict->good : judging.good;
     pthread_mutex_unlock(&roots->lock);
     return good;
 }
@@ -94,10 +110,13 @@ static void roots_free(struct roots *roots)
 
 /* ---- the gate ---- */
 
-void gate_init(struct gate *gate, const struct config *config)
+void gate_init(struct gate *gate, const struct config *config, struct confine *confine)
 {
     gate->config = config;
+    gate->confine = confine;
     gate->status = status_new(config);
+    if (confine != NULL)
+        status_answer_aside(gate->status, confine_aside, confine);
     gate->decided = false;
     atomic_init(&gate->webhook, NULL);
     roots_init(&gate->roots, config);
@@ -144,13 +163,17 @@ static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
         clock_condition_wait(&gate->changed, &gate->lock, deadline);
     webhook = atomic_load(&gate->webhook);
     pthread_mutex_unlock(&gate->lock);
+    if (gate->confine != NULL)
+        confine_thread(gate->confine); /* the queue was opened meanwhile */
     return webhook;
 }
 
 /* Refuses everything where the web server would show our files. Returns whether it did. */
 static bool refuse_inside(struct gate *gate, struct request *request)
 {
-    if (roots_are_good(&gate->roots, request_variable(request, "DOCUMENT_ROOT")))
+    if (gate->confine != NULL)
+        confine_thread(gate->confine); /* the queue may have been opened since it began */
+    if (roots_are_good(&gate->roots, gate->confine, request_variable(request, "DOCUMENT_ROOT")))
         return false;
     struct error words;
     error_set(&words, "the configuration is faulty: %s says where and how to mend it", errors_where());

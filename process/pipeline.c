@@ -59,6 +59,8 @@ static bool stages_open(struct pipeline_stages *stages, const struct pipeline *p
     if (good)
         telemetry_open(&stages->telemetry, pipeline->config);
     if (good && pipeline->gate != NULL) {
+        if (pipeline->gate->confine != NULL)
+            queue_start_writer(stages->queue); /* request threads cannot */
         stages->webhook = webhook_new(pipeline->config, stages->queue, why);
         good = stages->webhook != NULL;
     }
@@ -86,6 +88,7 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
         queue_set_stop_deadline(stages->queue, pipeline->request_deadline);
     pthread_mutex_unlock(&pipeline->lock);
     if (pipeline->gate != NULL) {
+        confine_to_state(pipeline->gate->confine);
         status_attach(pipeline->gate->status, &stages->telemetry);
         gate_open(pipeline->gate, stages->webhook);
     }
@@ -177,6 +180,8 @@ void pipeline_retry(struct pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->lock);
     bool again = pipeline->reconciler_failed;
+    if (pipeline->stages.queue != NULL && pipeline->gate != NULL && pipeline->gate->confine != NULL)
+        queue_start_writer(pipeline->stages.queue);
     pthread_mutex_unlock(&pipeline->lock);
     if (again)
         start_reconciler(pipeline);
@@ -224,10 +229,21 @@ struct pipeline *pipeline_start(const struct config *config, struct gate *gate, 
     return NULL;
 }
 
+/* Whether request threads are confined to a directory that is not the state directory any more, while the queue's own
+ * files are where they were: somebody has moved them into another directory, and that into the place of theirs. With
+ * the lock held. */
+static bool is_confined_elsewhere(const struct pipeline *pipeline)
+{
+    struct error why = {0};
+    return pipeline->gate != NULL && confine_is_stale(pipeline->gate->confine) &&
+           queue_stands(pipeline->stages.queue, &why);
+}
+
 bool pipeline_must_reopen(struct pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->lock);
-    bool must = pipeline->stages.queue != NULL && queue_must_reopen(pipeline->stages.queue);
+    bool must = pipeline->stages.queue != NULL &&
+                (queue_must_reopen(pipeline->stages.queue) || is_confined_elsewhere(pipeline));
     must = must && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
     pthread_mutex_unlock(&pipeline->lock);
     return must;

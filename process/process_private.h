@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "http/http.h"
+#include "process/confine.h"
 #include "status/status.h"
 #include "webhook/webhook.h"
 
@@ -30,6 +31,7 @@ struct roots {
 struct gate {
     const struct config *config;
     struct status *status;             /* what people look at; NULL: memory was out */
+    struct confine *confine;           /* of request threads; borrowed; NULL: they are not confined */
     _Atomic(struct webhook *) webhook; /* NULL: closed, or not known yet */
     struct roots roots;                /* document roots of requests, and what lies in them */
     pthread_mutex_t lock;              /* over what follows */
@@ -39,8 +41,8 @@ struct gate {
 
 #define GATE_ROUTES 6
 
-/* Not decided yet: requests wait. config is borrowed and must outlive it. */
-void gate_init(struct gate *gate, const struct config *config);
+/* Not decided yet: requests wait. config and confine (NULL: none) are borrowed and must outlive it. */
+void gate_init(struct gate *gate, const struct config *config, struct confine *confine);
 
 /* The routes that lead to the gate. */
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES]);

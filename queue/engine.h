@@ -10,6 +10,7 @@ struct engine {
     void *(*open)(const struct config *config, struct error *why);
     enum queue_result (*append)(void *state, const char *source, const char *body, size_t length, moment deadline,
                                 struct error *why);
+    void (*start_writer)(void *state); /* NULL: nothing to start */
     void (*set_stop_deadline)(void *state, moment deadline);
     bool (*claim)(void *state, struct error *why);
     int (*next)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

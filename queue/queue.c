@@ -46,6 +46,12 @@ enum queue_result queue_append(struct queue *queue, const char *source, const ch
     return queue->engine->append(queue->state, source, body, length, deadline, why);
 }
 
+void queue_start_writer(struct queue *queue)
+{
+    if (queue->engine->start_writer != NULL)
+        queue->engine->start_writer(queue->state);
+}
+
 void queue_set_stop_deadline(struct queue *queue, moment deadline)
 {
     queue->engine->set_stop_deadline(queue->state, deadline);

@@ -95,6 +95,10 @@ struct queue *queue_open(const struct config *config, struct error *why);
 enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
                                moment deadline, struct error *why);
 
+/* Starts the thread that writes what is appended, which the first append does otherwise: for who appends from threads
+ * that must start none. Does nothing when it is there, or cannot be started. Any thread. */
+void queue_start_writer(struct queue *queue);
+
 /* Sets the stop deadline: no append waits beyond it, as the process is about to stop. Any thread. */
 void queue_set_stop_deadline(struct queue *queue, moment deadline);
 

@@ -32,6 +32,8 @@ struct status {
     struct prober *prober;         /* NULL: nothing is probed */
     bool no_probes;                /* which was said */
     atomic_bool attached;          /* the stages behind do: webhooks come in */
+    status_aside *aside;           /* runs what answers; NULL: the request's own thread does */
+    void *aside_context;
 };
 
 struct status *status_new(const struct config *config)
@@ -45,6 +47,14 @@ struct status *status_new(const struct config *config)
     tokens_init(&status->tokens);
     guesses_init(&status->guesses);
     return status;
+}
+
+void status_answer_aside(struct status *status, status_aside *aside, void *context)
+{
+    if (status == NULL)
+        return;
+    status->aside = aside;
+    status->aside_context = context;
 }
 
 void status_attach(struct status *status, const struct telemetry *telemetry)
@@ -380,6 +390,27 @@ static const struct {
     {"/healthz", true, false, answer_health},
 };
 
+struct answering {
+    void (*answer)(struct status *, struct request *);
+    struct status *status;
+    struct request *request;
+};
+
+static void answer_one(void *argument)
+{
+    const struct answering *answering = argument;
+    answering->answer(answering->status, answering->request);
+}
+
+static void answer_aside(struct answering *answering)
+{
+    struct status *status = answering->status;
+    if (status->aside == NULL)
+        answer_one(answering);
+    else
+        status->aside(status->aside_context, answer_one, answering);
+}
+
 static bool takes_method(const struct request *request, bool post)
 {
     const char *method = request_variable(request, "REQUEST_METHOD");
@@ -404,5 +435,5 @@ void status_handle(struct status *status, struct request *request)
         request_refuse(request, 405, pages[i].takes_post ? "Allow: GET, HEAD, POST\r\n" : "Allow: GET, HEAD\r\n",
                        "only looking is possible here");
     else
-        pages[i].answer(status, request);
+        answer_aside(&(struct answering){pages[i].answer, status, request});
 }

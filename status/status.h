@@ -12,6 +12,13 @@ struct status;
 /* config is borrowed and must outlive it. Returns NULL when memory is out. */
 struct status *status_new(const struct config *config);
 
+/* Runs a job elsewhere, and waits until it is done. */
+typedef void status_aside(void *context, void (*job)(void *argument), void *argument);
+
+/* Answers are made by this from now on, once it is known that the request may see them: where the threads of requests
+ * may not open and connect to all that answers need. status may be NULL. Call before requests come. */
+void status_answer_aside(struct status *status, status_aside *aside, void *context);
+
 /* The stages stand, and these watch them: borrowed until status_free. Before, the page says that the queue cannot be
  * opened. status may be NULL. Any thread. */
 void status_attach(struct status *status, const struct telemetry *telemetry);

@@ -56,6 +56,8 @@ void suite_config_mistakes(void);
 void suite_config_mutations(void);
 void suite_config_places(void);
 void suite_config_print(void);
+void suite_confine(void);
+void suite_confined(void);
 void suite_config_values(void);
 void suite_counters(void);
 void suite_crash_guard(void);

@@ -309,6 +309,16 @@ static bool start_writer(struct store *store)
     return group->started;
 }
 
+void store_start_writer(void *state)
+{
+    struct store *store = state;
+    struct group *group = &store->group;
+    pthread_mutex_lock(&group->lock);
+    if (!group->started && !group->appender_writes && !group->ending)
+        start_writer(store);
+    pthread_mutex_unlock(&group->lock);
+}
+
 /* Without a writer the files are saved when the store is closed. */
 void store_ask_writer_to_save(struct store *store)
 {

@@ -277,6 +277,7 @@ static void store_library(char out[static QUEUE_LIBRARY])
 const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
+    .start_writer = store_start_writer,
     .set_stop_deadline = store_set_stop_deadline,
     .claim = store_claim,
     .next = store_next,

@@ -345,6 +345,7 @@ void store_save(struct store *store, bool last);
 
 /* append.c */
 void store_ask_writer_to_save(struct store *store);
+void store_start_writer(void *state); /* unless it is there, or cannot be started */
 bool group_init(struct group *group);
 void group_free(struct group *group);
 void store_stop_writer(struct store *store); /* when nobody appends any more */

@@ -32,7 +32,7 @@ static void scene_start(struct scene *scene)
     static char url[] = "http://127.0.0.1:9";
     struct error why = {0};
     made_config_init(&scene->made, url, url);
-    gate_init(&scene->gate, &scene->made.config);
+    gate_init(&scene->gate, &scene->made.config, NULL);
     scene->webhook = webhook_new_with(&scene->made.config, take, NULL, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(scene->webhook);
 }

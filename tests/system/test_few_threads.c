@@ -163,6 +163,30 @@ static void a_single_one(void)
     end(&few);
 }
 
+/* The thread that starts jobs aside is the last that may be missing: then nothing is confined. */
+static void a_single_one_is_not_confined(void)
+{
+    struct few few;
+    if (start(&few, OTHERS + 1 + 1 + SANITIZERS_OWN, "confine = yes\n")) {
+        check_serves_and_forwards(&few);
+        CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=fewer_request_threads started=1 wished=32 "), 1);
+        CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=not_confined to=anything "), 1);
+    }
+    end(&few);
+}
+
+static void sixteen_are_confined(void)
+{
+    struct few few;
+    if (start(&few, OTHERS + KEPT_FREE + 17 + SANITIZERS_OWN, "confine = yes\n")) {
+        check_serves_and_forwards(&few);
+        CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=fewer_request_threads started=16 wished=32 "), 1);
+        CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=confines_request_threads "), 1);
+        CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=no_housekeeper"), 0);
+    }
+    end(&few);
+}
+
 /* What supervisors go by: it is no use to start it again before somebody has mended it. */
 static void a_faulty_configuration_ends_it_with_3(void)
 {
@@ -179,6 +203,8 @@ void suite_few_threads(void)
     static CU_TestInfo tests[] = {
         {"17 request threads of 32", seventeen_of_thirty_two},
         {"a single one, and none to write or to keep house", a_single_one},
+        {"a single one is not confined", a_single_one_is_not_confined},
+        {"16 are confined", sixteen_are_confined},
         {"a faulty configuration ends it with 3", a_faulty_configuration_ends_it_with_3},
         CU_TEST_INFO_NULL,
     };

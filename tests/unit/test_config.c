@@ -33,6 +33,7 @@ static void short_form_and_defaults(void)
     CU_ASSERT_EQUAL(config->request_threads, 32);
     CU_ASSERT_EQUAL(config->request_timeout_ms, 10000);
     CU_ASSERT_EQUAL(config->shutdown_grace_ms, 2000);
+    CU_ASSERT_EQUAL(config->confine, CONFINE_AUTO);
     CU_ASSERT_EQUAL(config->lanes, 4);
     CU_ASSERT_EQUAL(config->batch_events, 500);
 
@@ -59,7 +60,7 @@ static void every_key_is_taken(void)
     struct config *config = read_good(WHOLE "queue = none\nqueue_max_bytes = 2000000K\ndedupe_window = 90s\n"
                                             "max_body = 4000K\nca_file = closecrm.conf\nlog_level = debug\n"
                                             "request_threads = 512\nrequest_timeout = 12s\nshutdown_grace = 1m\n"
-                                            "lanes = 64\nbatch_events = 1\nsignature_tolerance = 15m\n"
+                                            "confine = no\nlanes = 64\nbatch_events = 1\nsignature_tolerance = 15m\n"
                                             "keep = lead.*\ndrop = *.deleted\nremove = data.body_html\n"
                                             "nul = keep\nwarehouse = json\ncontext = close\n"
                                             "include = previous_data, changed_fields\n");
@@ -71,6 +72,7 @@ static void every_key_is_taken(void)
     CU_ASSERT_EQUAL(config->request_threads, 512);
     CU_ASSERT_EQUAL(config->request_timeout_ms, 12000);
     CU_ASSERT_EQUAL(config->shutdown_grace_ms, 60000);
+    CU_ASSERT_EQUAL(config->confine, CONFINE_NO);
     CU_ASSERT_EQUAL(config->lanes, 64);
     CU_ASSERT_EQUAL(config->batch_events, 1);
     CU_ASSERT_EQUAL(config->source[0].signature_tolerance_ms, 15 * 60000);

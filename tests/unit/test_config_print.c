@@ -79,6 +79,7 @@ static void short_form(void)
                                  "request_threads = 32  (default)\n"
                                  "request_timeout = 10s  (default)\n"
                                  "shutdown_grace = 2s  (default)\n"
+                                 "confine = auto  (default)\n"
                                  "lanes = 9  (environment CLOSECRM_LANES)\n"
                                  "batch_events = 500  (default)\n"
                                  "data_plane_url = https://h  (~/closecrm.conf:1)\n"
