@@ -23,8 +23,8 @@ EVENT_TYPES := build/closeapi/event-types.inc
 
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
-PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal sqlite3
-TEST_PACKAGES := cunit libmicrohttpd zlib
+PACKAGES := fcgi json-c libcurl nettle uuid inih libisal sqlite3
+TEST_PACKAGES := cunit libmicrohttpd zlib libcrypto
 pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING),$(if $(filter cunit,$(2)),setup-test,setup-run))
 found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make $(2)` installs what is needed),$(1))
 

@@ -127,6 +127,7 @@ static void (*const suites[])(void) = {
     suite_webhook_keys,
     suite_webhook_request,
     suite_webhook_signature,
+    suite_sha256,
     suite_close_backup,
     suite_close_move,
     suite_close_loss,

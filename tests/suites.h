@@ -157,5 +157,6 @@ void suite_webhook_choose(void);
 void suite_webhook_keys(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
+void suite_sha256(void);
 
 #endif
