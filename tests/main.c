@@ -160,6 +160,7 @@ static void (*const suites[])(void) = {
     suite_close_subscribe,
     suite_durable_clock,
     suite_life_cgi,
+    suite_no_libcurl,
     suite_close_reconcile,
     suite_queue_sqlite_faults,
     suite_lifecycle,
