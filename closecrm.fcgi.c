@@ -24,5 +24,7 @@ int main(int argc, char **argv)
     process_reset_signals(!fastcgi && !cgi);
     if (fastcgi)
         return daemon_serve();
+    if (!cgi && cgi_child_is_started(argc, argv))
+        return cgi_child_serve();
     return cgi ? cgi_serve() : commands_run(argc, argv);
 }

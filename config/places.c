@@ -371,8 +371,9 @@ static bool has(const char *path, const char *name)
  * where its state directory was moved away, and an empty folder put in its place, it notes that it cannot go on. */
 static bool is_own_name(const char *name)
 {
-    static const char *const begins[] = {"attempts.",    "counters.", "cron-told.", "cron.last", "health.",
-                                         "last-errors.", "no_room",   "recent.",    "replaced",  "transforming."};
+    static const char *const begins[] = {"attempts.", "child.lock", "counters.",    "cron-told.",
+                                         "cron.last", "health.",    "last-errors.", "no_room",
+                                         "recent.",   "replaced",   "transforming."};
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
         if (strncmp(name, begins[i], strlen(begins[i])) == 0)
             return true;

@@ -161,6 +161,7 @@ static void (*const suites[])(void) = {
     suite_durable_clock,
     suite_life_cgi,
     suite_no_libcurl,
+    suite_cgi_child,
     suite_close_reconcile,
     suite_queue_sqlite_faults,
     suite_lifecycle,

@@ -96,6 +96,7 @@ void suite_json_tree(void);
 void suite_life(void);
 void suite_life_cgi(void);
 void suite_no_libcurl(void);
+void suite_cgi_child(void);
 void suite_life_gate(void);
 void suite_life_processes(void);
 void suite_lifecycle(void);
