@@ -129,6 +129,10 @@ build/$(1)/manual: build/$(1)/packaging/manual/manual.o $(SOURCES:%.c=build/$(1)
 
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
+# Programs for themselves: what they are linked with is what they cost.
+build/$(1)/bench/null_cgi build/$(1)/bench/meter: %: %.o
+	$$(call quiet,LINK,$$@) $$(CC) $$(LDFLAGS_$(1)) $$(LDFLAGS) $$< -o $$@
+
 build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/bench/sample.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
