@@ -329,7 +329,9 @@ bool config_outside(const struct config *config, const char *document_root, stru
 {
     char *home = NULL;
     struct error no_home = {0};
-    find_home(&home, &no_home); /* without a home directory the advice is just shorter */
+    if (places_outside(config, document_root, NULL, why))
+        return true;
+    find_home(&home, &no_home); /* for the advice, which is just shorter without */
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;
