@@ -59,8 +59,8 @@ typedef __typeof__(_Generic(&curl_url_get, CURLUcode (*)(const CURLU *, CURLUPar
     F(curl_slist_free_all, (struct curl_slist * list), (list))                                                         \
     F(curl_url_cleanup, (CURLU * url), (url))
 
-#define MEMBER(result, name, parameters, arguments, without) __typeof__(name) *name;
-#define MEMBER_OF_PROCEDURE(name, parameters, arguments) __typeof__(name) *name;
+#define MEMBER(result, name, parameters, arguments, without) __typeof__(name) *(name);
+#define MEMBER_OF_PROCEDURE(name, parameters, arguments) __typeof__(name) *(name);
 
 /* libcurl's own functions. */
 struct calls {
@@ -146,7 +146,7 @@ void curl_calls_say(struct error *why)
     result name parameters                                                                                             \
     {                                                                                                                  \
         const struct calls *calls = libcurl(NULL);                                                                     \
-        return calls == NULL ? without : calls->name arguments;                                                        \
+        return calls == NULL ? (without) : calls->name arguments;                                                      \
     }
 #define DEFINE_PROCEDURE(name, parameters, arguments)                                                                  \
     void name parameters                                                                                               \
@@ -168,12 +168,13 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...)
     if (calls == NULL)
         return CURLE_FAILED_INIT;
     va_start(list, option);
-    if ((int)option < CURLOPTTYPE_OBJECTPOINT)
-        code = calls->curl_easy_setopt(easy, option, va_arg(list, long));
-    else if ((int)option >= CURLOPTTYPE_OFF_T && (int)option < CURLOPTTYPE_BLOB)
-        code = calls->curl_easy_setopt(easy, option, va_arg(list, curl_off_t));
-    else
+    bool is_pointer = (int)option >= CURLOPTTYPE_OBJECTPOINT && (int)option < CURLOPTTYPE_OFF_T;
+    if (is_pointer || (int)option >= CURLOPTTYPE_BLOB) /* NOLINTNEXTLINE(bugprone-branch-clone): the types differ */
         code = calls->curl_easy_setopt(easy, option, va_arg(list, void *));
+    else if ((int)option < CURLOPTTYPE_OBJECTPOINT)
+        code = calls->curl_easy_setopt(easy, option, va_arg(list, long));
+    else /* the same where a long has 64 bits */
+        code = calls->curl_easy_setopt(easy, option, va_arg(list, curl_off_t));
     va_end(list);
     return code;
 }

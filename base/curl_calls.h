@@ -1,4 +1,4 @@
-/* libcurl's functions, with libcurl's own names and types (curl/curl.h), from a library that is loaded when the first
+/* libcurl's functions, with libcurl's own names and types, from a library that is loaded when the first
  * of them is called. Where it cannot be loaded each of them fails as where memory is out, and the next call tries
  * again. */
 #ifndef BASE_CURL_CALLS_H
