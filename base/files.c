@@ -85,11 +85,16 @@ static bool join(char out[static FILES_PATH], const char *directory, const char 
     return false;
 }
 
-static bool make_one(const char *path, const char *parent, struct error *why)
+/* Each new directory's name is synced in the directory that holds it. */
+static bool make_one(const char *path, struct error *why)
 {
-    if (mkdir(path, 0700) == 0)
-        return files_sync(parent, why);
-    return errno == EEXIST || report_file(why, "make", path);
+    char holder[FILES_PATH];
+    const char *slash = strrchr(path, '/');
+    int length = slash == NULL ? 0 : (int)(slash - path);
+    if (mkdir(path, 0700) != 0)
+        return errno == EEXIST || report_file(why, "make", path);
+    snprintf(holder, sizeof holder, "%.*s%s", length, path, length == 0 ? "/" : "");
+    return files_sync(holder, why);
 }
 
 bool files_make_directory(char out[static FILES_PATH], const char *parent, const char *name, struct error *why)
@@ -100,7 +105,7 @@ bool files_make_directory(char out[static FILES_PATH], const char *parent, const
         slash = strchr(slash, '/');
         if (slash != NULL)
             *slash = '\0';
-        if (!make_one(out, parent, why))
+        if (!make_one(out, why))
             return false;
         if (slash != NULL)
             *slash++ = '/';
@@ -234,6 +239,9 @@ int64_t files_number(const char *text, const char *name, int64_t fallback)
 /* ---- lock files ---- */
 
 #define LOOK_MS 10 /* between attempts to take a lock */
+/* At /proc/locks. It is read in pieces, each from the line on at which the last one ended: of a lock released
+ * meanwhile, before that line, the next line takes the place, and is not seen. */
+#define LOOKS 20
 
 bool lock_is_current(int fd, const char *path)
 {
@@ -288,18 +296,37 @@ int lock_take_within(int *fd, const char *path, int64_t wait_ms)
     return error;
 }
 
+/* Whether the process has the file open: known only of our own user's processes. */
+static bool has_open(long pid, const struct stat *file)
+{
+    char path[64];
+    struct stat open_file;
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%ld/fd", pid);
+    DIR *listing = opendir(path);
+    for (const struct dirent *entry; listing != NULL && !found && (entry = readdir(listing)) != NULL;)
+        found = fstatat(dirfd(listing), entry->d_name, &open_file, 0) == 0 && open_file.st_dev == file->st_dev &&
+                open_file.st_ino == file->st_ino;
+    if (listing != NULL)
+        closedir(listing);
+    return found;
+}
+
 /* Parses a line of /proc/locks. Returns whether it describes the exclusive lock on this file, and its holder in *pid. A
- * line looks like "3: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", with the device numbers in hexadecimal. */
+ * line looks like "3: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", with the device numbers in hexadecimal, which are
+ * not those of stat on btrfs and overlayfs. */
 static bool is_about(const char *line, const struct stat *file, long *pid)
 {
-    char wanted[80], *end;
     const char *write = strstr(line, " WRITE ");
     if (write == NULL || strstr(line, " FLOCK ") == NULL)
         return false;
-    *pid = strtol(write + strlen(" WRITE "), &end, 10);
-    snprintf(wanted, sizeof wanted, " %02x:%02x:%llu ", major(file->st_dev), minor(file->st_dev),
-             (unsigned long long)file->st_ino);
-    return strncmp(end, wanted, strlen(wanted)) == 0;
+    char *at;
+    *pid = strtol(write + strlen(" WRITE "), &at, 10);
+    unsigned long major_number = strtoul(at, &at, 16);
+    unsigned long minor_number = strtoul(at + (*at == ':'), &at, 16);
+    unsigned long long inode = strtoull(at + (*at == ':'), &at, 10);
+    return inode == file->st_ino &&
+           ((major_number == major(file->st_dev) && minor_number == minor(file->st_dev)) || has_open(*pid, file));
 }
 
 static bool is_stopped(long pid)
@@ -315,17 +342,26 @@ static bool is_stopped(long pid)
     return name_ends != NULL && strncmp(name_ends, ") T", 3) == 0;
 }
 
-struct lock_holder lock_find_holder(const char *path)
+/* Returns whether the list of locks has one on that file, and its holder in *pid. */
+static bool look_for_holder(const struct stat *file, long *pid)
 {
     char line[256];
-    struct stat file;
-    long pid = 0;
     bool found = false;
-    FILE *locks = stat(path, &file) == 0 ? fopen("/proc/locks", "re") : NULL;
+    FILE *locks = fopen("/proc/locks", "re");
     while (locks != NULL && !found && fgets(line, sizeof line, locks) != NULL)
-        found = is_about(line, &file, &pid);
+        found = is_about(line, file, pid);
     if (locks != NULL)
         fclose(locks);
+    return found;
+}
+
+struct lock_holder lock_find_holder(const char *path)
+{
+    struct stat file;
+    long pid = 0;
+    bool there = stat(path, &file) == 0, found = false;
+    for (int i = 0; there && !found && i < LOOKS; i++)
+        found = look_for_holder(&file, &pid);
     if (!found || pid <= 0)
         return (struct lock_holder){.pid = 0};
     return (struct lock_holder){.pid = (pid_t)pid, .stopped = is_stopped(pid)};

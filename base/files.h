@@ -28,8 +28,8 @@ bool files_sync(const char *path, struct error *why);
  * could not replace them. */
 bool files_is_own_directory(const char *path);
 
-/* Creates the directory parent/name with mode 0700, if missing, and syncs the parent. name may have several components.
- * Writes the path to out. Returns false with the reason. */
+/* Creates the directory parent/name with mode 0700, if missing. name may have several components; each one that is made
+ * has its name synced. Writes the path to out. Returns false with the reason. */
 bool files_make_directory(char out[static FILES_PATH], const char *parent, const char *name, struct error *why);
 
 /* Replaces directory/name, with mode 0600: writes and syncs a temporary file, renames it, syncs the directory. Returns

@@ -1,6 +1,7 @@
 /* The one set-up of libcurl: see http_request.h. */
 #include "base/http_request.h"
 
+#include <ctype.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -149,6 +150,26 @@ static size_t drop_body(char *data, size_t size, size_t count, void *context)
     return size * count;
 }
 
+/* Whether the line is `HTTP/1.1 200` and so on. libcurl 7.88 takes any line that begins with `HTTP/` for one with the
+ * status 200, and any release the status 000. */
+static bool is_status_line(const char *line, size_t length)
+{
+    size_t at = strlen("HTTP/");
+    while (at < length && (isdigit((unsigned char)line[at]) || line[at] == '.'))
+        at++;
+    return at + 4 <= length && line[at] == ' ' && line[at + 1] > '0' && isdigit((unsigned char)line[at + 1]) &&
+           isdigit((unsigned char)line[at + 2]) && isdigit((unsigned char)line[at + 3]);
+}
+
+static size_t take_header(char *line, size_t size, size_t count, void *context)
+{
+    struct http_request *request = context;
+    size_t length = size * count;
+    if (length >= strlen("HTTP/") && memcmp(line, "HTTP/", strlen("HTTP/")) == 0)
+        request->has_status = is_status_line(line, length);
+    return request->take_header == NULL ? length : request->take_header(line, size, count, request->context);
+}
+
 static CURLcode set_options(struct http_request *request, const struct http_options *options)
 {
     CURL *easy = request->easy;
@@ -166,6 +187,10 @@ static CURLcode set_options(struct http_request *request, const struct http_opti
     failed |=
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, options->take_body == NULL ? drop_body : options->take_body);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, options->context);
+    request->take_header = options->take_header;
+    request->context = options->context;
+    failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
     if (options->certificates != NULL)
         failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, options->certificates);
@@ -201,22 +226,15 @@ void http_request_close(struct http_request *request)
 
 void http_request_begin(struct http_request *request)
 {
-    request->lookup.begun = request->lookup.refused = false;
+    request->lookup.begun = request->lookup.refused = request->has_status = false;
     request->error[0] = '\0';
-}
-
-/* libcurl takes the status 000 for one. */
-static bool has_status(CURL *easy)
-{
-    long status = 0;
-    return curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status > 0;
 }
 
 CURLcode http_request_end(struct http_request *request, CURLcode result)
 {
     const struct lookup *lookup = &request->lookup;
     curl_off_t took_us = 0;
-    if (result == CURLE_OK && !has_status(request->easy)) {
+    if (result == CURLE_OK && !request->has_status) {
         snprintf(request->error, sizeof request->error, "the answer has no HTTP status");
         return CURLE_WEIRD_SERVER_REPLY;
     }

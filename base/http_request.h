@@ -23,19 +23,23 @@ struct http_request {
     CURL *easy;
     struct curl_slist *headers;
     struct lookup lookup;
+    bool has_status;                 /* the last status line of the current request can be read */
+    curl_write_callback take_header; /* the caller's, with context */
+    void *context;
     char error[CURL_ERROR_SIZE]; /* after http_request_end: why there is no response; "": there is one */
 };
 
 struct http_options {
     const char *url; /* lookups of its host are limited; NULL: the caller sets the URL, and they are not */
     const char *agent;
-    const char *user;              /* user name for HTTP Basic, with an empty password; NULL: none */
-    const char *certificates;      /* file with trusted root certificates; NULL: libcurl's default */
-    const char *const *headers;    /* NULL-terminated; "Expect:" is added; NULL: no others */
-    long connect_ms, whole_ms;     /* timeouts; 0: libcurl's default for connect_ms, none for whole_ms */
-    long send_buffer;              /* bytes of the socket's send buffer; 0: the system's default */
-    curl_write_callback take_body; /* NULL: the body is discarded */
-    void *context;                 /* of take_body */
+    const char *user;                /* user name for HTTP Basic, with an empty password; NULL: none */
+    const char *certificates;        /* file with trusted root certificates; NULL: libcurl's default */
+    const char *const *headers;      /* NULL-terminated; "Expect:" is added; NULL: no others */
+    long connect_ms, whole_ms;       /* timeouts; 0: libcurl's default for connect_ms, none for whole_ms */
+    long send_buffer;                /* bytes of the socket's send buffer; 0: the system's default */
+    curl_write_callback take_body;   /* NULL: the body is discarded */
+    curl_write_callback take_header; /* gets each header line; NULL: nobody */
+    void *context;                   /* of take_body and take_header */
 };
 
 /* Opens the handle; strings are copied. Returns false when out of memory; then nothing needs closing. */
@@ -46,7 +50,7 @@ void http_request_begin(struct http_request *request);
 
 /* Call after each request with its result, or CURLE_OPERATION_TIMEDOUT when the caller gave it up. Sets request->error.
  * Returns the result; CURLE_COULDNT_CONNECT when it failed because another lookup of the name is still running;
- * CURLE_WEIRD_SERVER_REPLY when the answer has no status. */
+ * CURLE_WEIRD_SERVER_REPLY when the answer has no status that can be read. */
 CURLcode http_request_end(struct http_request *request, CURLcode result);
 
 /* Closes the handle; allowed when it is not open. */

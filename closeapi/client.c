@@ -177,11 +177,10 @@ static bool client_set_up(struct close_client *client, const struct config *conf
         .connect_ms = CONNECT_MS,
         .whole_ms = WHOLE_MS,
         .take_body = client_take_body,
+        .take_header = client_take_header,
         .context = client,
     };
-    return http_request_open(&client->request, &options) &&
-           curl_easy_setopt(client->request.easy, CURLOPT_HEADERFUNCTION, client_take_header) == CURLE_OK &&
-           curl_easy_setopt(client->request.easy, CURLOPT_HEADERDATA, client) == CURLE_OK;
+    return http_request_open(&client->request, &options);
 }
 
 struct close_client *close_client_new(const struct config *config, const struct source *source,

@@ -248,11 +248,11 @@ static time_t time_at(const char *url, const char *certificates)
         .certificates = certificates,
         .connect_ms = TRY_MS,
         .whole_ms = TRY_MS,
+        .take_header = take_date,
+        .context = &date,
     };
     if (!http_request_open(&request, &options))
         return -1;
-    curl_easy_setopt(request.easy, CURLOPT_HEADERFUNCTION, take_date);
-    curl_easy_setopt(request.easy, CURLOPT_HEADERDATA, &date);
     /* Where the clock is so wrong that certificates look outdated, there is no Date to compare with. */
     if (curl_easy_perform(request.easy) == CURLE_PEER_FAILED_VERIFICATION)
         print_own_time();

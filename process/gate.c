@@ -186,7 +186,8 @@ static void handle_webhook(void *context, struct request *request)
         webhook_handle(webhook, request);
         return;
     }
-    error_set(&words, "the queue cannot be opened: %s says why and what to do. Send it again later", errors_where());
+    error_set(&words, "the queue is not open: if this stays so, %s says why and what to do. Send it again later",
+              errors_where());
     request_refuse(request, 503, "Retry-After: 30\r\n", words.text);
 }
 

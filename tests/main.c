@@ -27,6 +27,7 @@ static int argument_count;
 static char **argument_list;
 static int arguments_that_select; /* all but those that leave suites out */
 static bool suites_are_named;     /* and not only their layer */
+static unsigned seed_given;       /* 0: none */
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
@@ -246,6 +247,11 @@ static unsigned number_from_environment(const char *variable)
     return number;
 }
 
+unsigned suite_seed(unsigned otherwise)
+{
+    return seed_given != 0 ? seed_given : otherwise;
+}
+
 /* CLOSECRM_TEST_JOBS, or several for each processor: most suites wait for servers most of the time. The sanitizers'
  * programs have more to do meanwhile. */
 static size_t jobs_at_once(void)
@@ -290,8 +296,8 @@ int main(int argc, char **argv)
         return 1;
     }
     size_t jobs = jobs_at_once();
-    unsigned seed = number_from_environment("CLOSECRM_TEST_SEED");
-    bool passed = CU_get_registry()->uiNumberOfSuites > 1 ? parallel_run(jobs, seed) : run_here();
+    seed_given = number_from_environment("CLOSECRM_TEST_SEED");
+    bool passed = CU_get_registry()->uiNumberOfSuites > 1 ? parallel_run(jobs, seed_given) : run_here();
     CU_cleanup_registry();
     return passed ? 0 : 1;
 }

@@ -16,6 +16,10 @@ void suite_add_from(const char *file, const char *name, CU_InitializeFunc init, 
 void suite_add_if_named_from(const char *file, const char *name, CU_InitializeFunc init, CU_CleanupFunc clean,
                              CU_TestInfo *tests);
 
+/* What CLOSECRM_TEST_SEED says, for random numbers as in the run that printed them; where it says nothing, otherwise.
+ */
+unsigned suite_seed(unsigned otherwise);
+
 void suite_alerts(void);
 void suite_alert_webhook(void);
 void suite_close(void);

@@ -269,7 +269,8 @@ static void log_displaced(struct store *store, enum open_files_state state)
                   ? "msg=state_dir_gone state_dir=\"%s\" reason=\"%s\" advice=\"put it back where it was: requests are "
                     "answered 503 until then; what the queue held is not lost as long as this process runs\""
                   : "msg=queue_replaced state_dir=\"%s\" reason=\"%s\" advice=\"stop the program before you remove, "
-                    "restore or move files of its state directory; what the old ones held is being brought over\"",
+                    "restore or move files of its state directory; what the old ones held is brought over as soon as "
+                    "this program can write there\"",
               store->directory, open_files_words(state));
 }
 

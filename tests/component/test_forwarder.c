@@ -16,6 +16,7 @@
 
 #define PATIENCE_MS 60000
 #define BACKOFF_MS 100
+#define UNDER_WAY_MS 3000 /* until then an event that came is sent, and its waiter gives up */
 #define MANY 40
 
 /* A data plane for each source, and all that leads there. */
@@ -277,7 +278,7 @@ static void delivered_after_the_wait_is_a_duplicate_then(void)
     struct sent sent, again;
     rig_start(&rig);
     standin_fail(rig.standin[0], &(struct standin_fault){.act = STANDIN_HOLD, .times = 1});
-    send_event(&rig, &sent, "ev_1", 1000);
+    send_event(&rig, &sent, "ev_1", UNDER_WAY_MS);
     CU_ASSERT_TRUE(standin_wait_held(rig.standin[0], 1, PATIENCE_MS));
     CU_ASSERT_EQUAL(result_of(&sent), QUEUE_UNKNOWN);
     standin_heal(rig.standin[0]);
@@ -338,8 +339,8 @@ static void a_twin_takes_the_place_of_a_withdrawn_one(void)
     static const char b[] = VERSION_OF_EVENT("2024-01-01T00:00:01", "b");
     rig_start(&rig);
     standin_fail(rig.standin[0],
-                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "2"});
-    appender_start(&first, rig.queue, "one", a, sizeof a - 1, 1200);
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "4"});
+    appender_start(&first, rig.queue, "one", a, sizeof a - 1, UNDER_WAY_MS);
     CU_ASSERT_TRUE(standin_wait_requests(rig.standin[0], 1, PATIENCE_MS));
     appender_start(&twin, rig.queue, "one", b, sizeof b - 1, PATIENCE_MS);
     CU_ASSERT_EQUAL(appender_join(&first), QUEUE_UNKNOWN);

@@ -9,7 +9,7 @@
 #include "tests/support/forward_rig.h"
 
 #define PATIENCE_MS RIG_PATIENCE_MS
-#define A_WHILE_MS 700
+#define A_WHILE_MS 2000 /* until then its first batch is under way */
 
 /* Every lane has been answered 503 and asked for a long pause. What is told to one of them is true for all: the first
  * that is answered 200 again wakes the others. */
@@ -147,10 +147,10 @@ static void a_slow_data_plane_gets_smaller_batches(void)
     struct rig rig;
     rig_prepare(&rig);
     rig_open(&rig);
-    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_SLOW, .times = STANDIN_ALWAYS, .each_ms = 20});
+    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_SLOW, .times = STANDIN_ALWAYS, .each_ms = 40});
     for (unsigned i = 0; i < COUNT; i++)
-        rig_append(&rig, i, 1, NULL); /* in one lane, 1 s */
-    run_with(&rig, 700, 60000);
+        rig_append(&rig, i, 1, NULL); /* in one lane, 2 s */
+    run_with(&rig, 1400, 60000);
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
     struct standin_counts counts = standin_counts(rig.standin);
     CU_ASSERT_EQUAL(counts.messages - counts.repeated, COUNT);
@@ -198,7 +198,7 @@ static void an_exchange_ends(void)
     standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = 1});
     for (unsigned i = 0; i < 10; i++)
         rig_append(&rig, i, 1, NULL);
-    run_with(&rig, 60000, 300);
+    run_with(&rig, 60000, 1500);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 10, PATIENCE_MS));
     CU_ASSERT_EQUAL(largest_request(&rig), 5);
     rig_end(&rig);

@@ -30,7 +30,7 @@ static void serve(int in, int out, const char *announced)
 {
     static const struct route routes[] = {{"/echo", echo, NULL, false}};
     static const struct http_limits limits = {
-        .max_body = 200000, .max_bodies = 400000, .request_timeout_ms = 300, .threads = 1};
+        .max_body = 200000, .max_bodies = 400000, .request_timeout_ms = 1500, .threads = 1};
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     setenv("GATEWAY_INTERFACE", "CGI/1.1", 1);
@@ -121,7 +121,7 @@ static void gives_up_a_stalled_body(void)
     start(&cgi, "100");
     send_body(&cgi, 10);
     expect(&cgi, "Status: 400 Bad Request\r\n",
-           "{\"error\": \"the request did not arrive within 300 ms; 10 bytes of its body had come\"}\n");
+           "{\"error\": \"the request did not arrive within 1500 ms; 10 bytes of its body had come\"}\n");
     close(cgi.in);
 }
 

@@ -10,17 +10,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#define GIVEN_UP_MS 1000 /* a request that does not stall is there by then */
+
 static void expect_stalled_is_given_up(bool tcp)
 {
     struct http_server_settings settings = http_expect_usual;
     struct http_server server;
     settings.tcp = tcp;
     settings.threads = 1;
-    settings.timeout_ms = 300;
+    settings.timeout_ms = GIVEN_UP_MS;
     http_expect_start(&server, &settings);
     int fd = http_expect_stall(&server, "100", "half of it");
     http_expect_answer(fd, 400,
-                       "{\"error\": \"the request did not arrive within 300 ms; 10 bytes of its body had come\"}\n");
+                       "{\"error\": \"the request did not arrive within 1000 ms; 10 bytes of its body had come\"}\n");
     CU_ASSERT_TRUE(fastcgi_closes(fd, HTTP_EXPECT_MS));
     close(fd);
     http_expect_service(&server);
@@ -73,7 +75,7 @@ static void trickling_beginnings_are_given_up(void)
     struct http_server_settings settings = http_expect_usual;
     struct http_server server;
     settings.threads = 1;
-    settings.timeout_ms = 300;
+    settings.timeout_ms = GIVEN_UP_MS;
     http_expect_start(&server, &settings);
     int fd = fastcgi_connect(server.socket);
     struct {
@@ -82,7 +84,7 @@ static void trickling_beginnings_are_given_up(void)
     } begin = {{.version = 1, .type = FCGI_BEGIN_REQUEST, .requestIdB0 = 1, .contentLengthB0 = 8}, {.roleB0 = 1}};
     int sent = 0;
     while (sent < (int)sizeof begin && write(fd, (char *)&begin + sent, 1) == 1) {
-        pause_ms(50);
+        pause_ms(250);
         sent++;
     }
     CU_ASSERT_TRUE(sent < (int)sizeof begin);
@@ -96,7 +98,7 @@ static void clients_that_take_no_answer_are_given_up(void)
     struct http_server_settings settings = http_expect_usual;
     struct http_server server;
     settings.threads = 1;
-    settings.timeout_ms = 300;
+    settings.timeout_ms = GIVEN_UP_MS;
     http_expect_start(&server, &settings);
     int fd = fastcgi_connect(server.socket);
     CU_ASSERT_TRUE(fastcgi_send(fd, false, "/large", "x", 1));

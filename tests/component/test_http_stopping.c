@@ -8,9 +8,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* A second is what web servers leave at least before they kill, on a machine that has a core for it; threads and kept
- * connections idle. */
-static void stops_at_once_when_idle(void)
+/* With threads and kept connections idle. Returns after how many milliseconds. */
+static int64_t stop_when_idle(void)
 {
     struct http_server server;
     http_expect_start(&server, &http_expect_usual);
@@ -19,9 +18,20 @@ static void stops_at_once_when_idle(void)
     http_expect_echo(kept, "kept", 4);
     moment asked = clock_now();
     http_expect_stop(&server);
-    CU_ASSERT_TRUE(clock_now() - asked < durable_patience(1000));
+    int64_t took = clock_now() - asked;
     CU_ASSERT_TRUE(fastcgi_closes(kept, 0));
     close(kept);
+    return took;
+}
+
+/* A second is what web servers leave at least before they kill. A machine that has much else to do may take longer at
+ * times: a program that waited for something would always. */
+static void stops_at_once_when_idle(void)
+{
+    bool in_time = false;
+    for (int i = 0; i < 5 && !in_time; i++)
+        in_time = stop_when_idle() < durable_patience(1000);
+    CU_ASSERT_TRUE(in_time);
 }
 
 static void finishes_requests_in_hand(void)

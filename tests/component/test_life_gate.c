@@ -81,7 +81,7 @@ static void closed_says_when_to_come_again(void)
     gate_close(&scene.gate);
     CU_ASSERT_EQUAL(pass(&scene, ""), 503);
     CU_ASSERT_PTR_NOT_NULL(strstr(scene.fake.text, "Retry-After: 30\r\n"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(fake_body(&scene.fake), "the queue cannot be opened"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_body(&scene.fake), "the queue is not open"));
     gate_open(&scene.gate, scene.webhook);
     CU_ASSERT_EQUAL(pass(&scene, ""), 200);
     scene_end(&scene);

@@ -54,7 +54,7 @@ static void a_pipe_that_nobody_reads_stops_nobody(void)
     moment start = clock_now();
     for (int i = 0; i < LINES; i++)
         log_write(LEVEL_ERROR, "msg=line number=%d words=\"so many that they do not all fit\"", i);
-    CU_ASSERT(clock_now() - start < 5000);
+    CU_ASSERT(clock_now() - start < 30000);
     size_t taken = count_in(ends[0], "error msg=line ");
     CU_ASSERT(taken > 0 && taken < LINES);
     log_write(LEVEL_ERROR, "msg=flows_again");

@@ -19,8 +19,8 @@
 #include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 60000
-#define SOON_MS 5000
-#define LARGE 20000 /* bytes of an event */
+#define SOON_MS 8000 /* and not the 10 s of the beat */
+#define LARGE 20000  /* bytes of an event */
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];

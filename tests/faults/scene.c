@@ -20,11 +20,12 @@
 #include "tests/support/event.h"
 #include "tests/support/fastcgi_client.h"
 #include "tests/support/signature.h"
+#include "tests/support/trace.h"
 
 #define LOSE "rm -rf state closecrm.conf.state_dir last-errors.txt copy copy.part copy2 copy2.part"
 #define COMMAND_MS 60000 /* no command has a reason to take longer */
-#define START_MS 30000
-#define END_MS 20000
+#define START_MS 60000
+#define END_MS 60000
 #define ANSWER_MS 15000 /* Close waits no longer */
 
 /* ---- the folder ---- */
@@ -220,16 +221,21 @@ static int judge_end(struct scene *scene, const char *what, bool ended, int stat
 
 int scene_run(struct scene *scene, bool with_faults, const char *const *words)
 {
-    char program[PATH_SIZE], log[PATH_SIZE];
-    const char *all[24] = {program};
+    char program[PATH_SIZE], log[PATH_SIZE], record[PATH_SIZE];
+    const char *all[40] = {NULL};
     struct process process = {0};
     int status = 0;
+    size_t count = 0;
     path_join(program, scene->directory, "closecrm.fcgi");
     path_join(log, scene->directory, "command.log");
+    path_join(record, scene->directory, scene->record == NULL ? "" : scene->record);
+    for (const char *const *word = trace_wrapper(record); scene->record != NULL && *word != NULL; word++)
+        all[count++] = *word;
+    all[count++] = program;
     for (size_t i = 0; i < 22 && words[i] != NULL; i++)
-        all[i + 1] = words[i];
+        all[count++] = words[i];
     unlink(log);
-    if (!start(scene, &process, with_faults, all, "command.log"))
+    if (!start(scene, &process, with_faults && scene->record == NULL, all, "command.log"))
         return scene->code = -2;
     bool ended = process_wait(&process, COMMAND_MS, &status);
     if (!ended)

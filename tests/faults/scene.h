@@ -35,8 +35,9 @@ struct scene {
     char found[1024];
     int code; /* of the last command: its exit code, or -1 for a signal, -2: it did not end */
     char said[16384];
-    size_t twice;    /* events that arrived twice for a reason */
-    size_t findings; /* trials in which something was found */
+    const char *record; /* strace writes what commands call into the file of that name, and nothing fails; NULL: not */
+    size_t twice;       /* events that arrived twice for a reason */
+    size_t findings;    /* trials in which something was found */
 };
 
 /* Makes all of it; close it in either case. */

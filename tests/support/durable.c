@@ -54,7 +54,7 @@ static const char *many[] = {
 
 bool durable_start_anew(struct site *site, const char *const *wrapper)
 {
-    process_stop(&site->program, durable_patience(10000));
+    process_stop(&site->program, durable_patience(60000));
     site->wrapper = wrapper;
     size_t opened = site_opened(site);
     if (!site_spawn(site))

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 const struct http_server_settings http_expect_usual = {
-    .threads = 4, .max_body = 1000000, .max_bodies = 4000000, .timeout_ms = 10000};
+    .threads = 4, .max_body = 1000000, .max_bodies = 4000000, .timeout_ms = 60000};
 
 void http_expect_start(struct http_server *server, const struct http_server_settings *settings)
 {

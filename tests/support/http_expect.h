@@ -4,9 +4,9 @@
 
 #include "tests/support/http_server.h"
 
-#define HTTP_EXPECT_MS 20000 /* longer than anything here should take */
+#define HTTP_EXPECT_MS 60000 /* longer than anything here should take */
 
-/* Four threads, bodies of up to 1,000,000 bytes, 10 s for a request. */
+/* Four threads, bodies of up to 1,000,000 bytes, a minute for a request. */
 extern const struct http_server_settings http_expect_usual;
 
 /* Starts the server. */

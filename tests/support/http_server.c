@@ -21,7 +21,7 @@
 
 #define ASKED "CLOSECRM_TEST_HTTP_SERVER"
 #define SERVER_GRACE_MS 2000
-#define SERVER_PATIENCE_MS 5000 /* less than a stalled body may take */
+#define SERVER_PATIENCE_MS 30000 /* less than a stalled body may take */
 
 /* ---- the server's side ------------------------------------------------------------------------------------------ */
 

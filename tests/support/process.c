@@ -105,7 +105,7 @@ int process_stop(struct process *process, int64_t ms)
     kill(process->pid, SIGTERM);
     if (!process_wait(process, ms, &status)) {
         kill(-process->pid, SIGKILL);
-        if (!process_wait(process, 10000, &status))
+        if (!process_wait(process, 60000, &status))
             return -1;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -139,6 +139,21 @@ static struct sockaddr_in loopback(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
+/* Whether no other test has it, which may not have begun to listen yet: it is this process's, as long as that lives, by
+ * the name of a socket. */
+static bool port_reserve(uint16_t port)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "closecrm-test-port-%u", (unsigned)port);
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, size) == 0)
+        return true; /* it stays open */
+    if (fd >= 0)
+        close(fd);
+    return false;
+}
+
 /* Below the ports that the kernel gives to connections, which would take one between this look and its use; and by
  * chance, since other tests look at the same time. */
 uint16_t port_free(void)
@@ -152,7 +167,7 @@ uint16_t port_free(void)
         bool is_free = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
         if (fd >= 0)
             close(fd);
-        if (is_free)
+        if (is_free && port_reserve(ntohs(address.sin_port)))
             return ntohs(address.sin_port);
     }
     abort();

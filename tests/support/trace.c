@@ -23,7 +23,8 @@ const char *const *trace_wrapper(const char *file)
         "-e",
         "signal=none",
         "-e",
-        "trace=openat,mkdir,read,write,writev,sendto,pwrite64,fsync,fdatasync,close,rename,link,linkat",
+        "trace=openat,mkdir,read,write,writev,sendto,pwrite64,ftruncate,fsync,fdatasync,close,rename,renameat2,link,"
+        "linkat,unlink,rmdir",
         "-E",
         "ASAN_OPTIONS=detect_leaks=0", /* it cannot be done under ptrace */
         "-o"};

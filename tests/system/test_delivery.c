@@ -222,12 +222,8 @@ static void wrong_write_key_is_told_to_the_operator(void)
 }
 
 #define STALLED 40 /* more than the program has threads */
-/* What waits for a stalled client waits until its request_timeout, which is 12 s; sanitizers' programs are slow. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* What waits for a stalled client waits until its request_timeout, which is 12 s. */
 #define AT_ONCE_MS 11000
-#else
-#define AT_ONCE_MS 5000
-#endif
 
 /* Connects and sends some of a request: through the web server 20 KB of a body that was announced as 100 KB, or at the
  * program's own socket the beginning of a FastCGI request. */

@@ -62,12 +62,12 @@ static void begin_refusal(struct refused_site *refusal, size_t i)
     fault.act = STANDIN_ANSWER;
     fault.times = STANDIN_ALWAYS;
     standin_fail(site->standin, &fault);
-    options.count = EVENTS;
     options.connections = 1; /* one lead */
     options.ordered = true;
-    refusal->load = load_start(&options);
+    refusal->load = load_start(&options); /* half a second of ours is half a minute there: not all are answered 200 */
+    CU_ASSERT(load_wait_ok(refusal->load, EVENTS / 2, durable_patience(60000)));
+    load_stop(refusal->load);
     refusal->result = load_finish(refusal->load);
-    CU_ASSERT(refusal->result.ok >= refusal->result.sent / 2); /* half a second of ours is half a minute there */
     CU_ASSERT(site_wait_logged(site, refusals[i].logged, 1, durable_patience(60000)));
     CU_ASSERT(durable_counts(site, "alpha").waiting >= refusal->result.ok);
     standin_heal(site->standin);
@@ -78,7 +78,7 @@ static void end_refusal(struct refused_site *refusal, size_t i)
     struct site *site = &refusal->site;
     printf("\n    %s ", refusals[i].name);
     if (refusal->open) {
-        check(durable_wait_empty(site, durable_patience(30000)), "%s: it recovers by itself", refusals[i].name);
+        check(durable_wait_empty(site, durable_patience(60000)), "%s: it recovers by itself", refusals[i].name);
         durable_check_delivered(site, refusal->load, refusal->result);
         size_t disordered = load_count_disordered(refusal->load, site->standin);
         check(disordered == 0, "%s: each lead's order is kept (%zu are not)", refusals[i].name, disordered);
@@ -131,7 +131,7 @@ static void the_calendar_jumps(void)
                 faked_clock_set(&site, offsets[i + 1]);
             poll(NULL, 0, 300);
             standin_heal(site.standin);
-            check(durable_wait_empty(&site, durable_patience(15000)), "%s: no stall", prefixes[i]);
+            check(durable_wait_empty(&site, durable_patience(60000)), "%s: no stall", prefixes[i]);
         }
         for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
             check(load_count_arrived(loads[i], site.standin, 1) == results[i].ok, "%s: all arrive once", prefixes[i]);
@@ -158,13 +158,13 @@ static void the_calendar_jumps_between_two_processes(void)
                      &(struct standin_fault){.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 503});
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
-        CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(5000)), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(60000)), 0);
         faked_clock_set(&site, "+40d");
         CU_ASSERT(site_spawn(&site));
         poll(NULL, 0, 1500); /* it tries some, and must not call them too old */
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, 0);
         standin_heal(site.standin);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(15000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, result);
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, 0);
         load_free(load);
@@ -188,7 +188,7 @@ static void what_is_too_old_is_dead(void)
         /* a day is noted as steady when it is seen in steps of less than a day */
         static const char *const steps[] = {"+20h", "+40h", "+60h"};
         for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-            CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(5000)), 0);
+            CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(60000)), 0);
             size_t before = site_count_logged(&site, "msg=forwards");
             faked_clock_set(&site, steps[i]);
             CU_ASSERT(site_spawn(&site));

@@ -20,7 +20,7 @@
 #define DISK "64m"       /* the log alone may take 32 MiB */
 #define SMALL_DISK "16m" /* which the queue fills */
 #define MORE_THAN_FITS 8000
-#define RESUMED_MS 30000
+#define RESUMED_MS 60000
 
 #define PAGE 16384
 #define PAGES_DAMAGED 3
@@ -206,7 +206,7 @@ static void full_and_killed(void)
         CU_ASSERT_EQUAL(result.ok, result.sent);
         small_disk_fill(state, "other");
         durable_signal(site.program.pid, SIGKILL);
-        CU_ASSERT(process_wait(&site.program, 10000, &status));
+        CU_ASSERT(process_wait(&site.program, 60000, &status));
         standin_heal(site.standin);
         CU_ASSERT(site_spawn(&site));
         check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)),
@@ -225,7 +225,7 @@ static void full_and_killed(void)
 
 #define LARGE 19300 /* bytes by which an event is larger: 20 KB */
 #define LARGE_DISK "80m"
-#define SOON_MS 3000 /* under a second on a machine that has nothing else to do, and not the 10 s of the beat */
+#define SOON_MS 8000 /* under a second on a machine that has nothing else to do, and not the 10 s of the beat */
 
 static struct load_options load_of_large(const struct site *site, size_t count)
 {
@@ -459,7 +459,7 @@ static void damaged_under_load(void)
         struct load_result second = load_finish(meanwhile);
 
         size_t gone, none;
-        moment deadline = clock_now() + durable_patience(30000);
+        moment deadline = clock_now() + durable_patience(60000);
         while (count_missing(meanwhile, site.standin, second.sent, "during", NULL, &none) > 0 && clock_now() < deadline)
             poll(NULL, 0, 50);
         size_t missing = count_missing(load, site.standin, result.sent, "ev", &lost, &gone);
@@ -471,7 +471,7 @@ static void damaged_under_load(void)
                unreadable);
         check(unreadable >= gone, "the log says how many could not be read: %zu of %zu", unreadable, gone);
         CU_ASSERT_EQUAL(load_count_altered(load, site.standin, ALPHA_WRITE_KEY), 0);
-        durable_wait_empty(&site, durable_patience(30000)); /* what has arrived is settled afterwards */
+        durable_wait_empty(&site, durable_patience(60000)); /* what has arrived is settled afterwards */
         struct counts counts = durable_counts(&site, "alpha");
         check(counts.waiting == 0, "what is lost does not wait: %llu", (unsigned long long)counts.waiting);
         load_free(load);

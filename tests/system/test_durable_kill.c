@@ -18,8 +18,7 @@
 /* The same moments again where CLOSECRM_TEST_SEED says so. */
 static unsigned seed(void)
 {
-    const char *given = getenv("CLOSECRM_TEST_SEED");
-    unsigned chosen = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+    unsigned chosen = suite_seed((unsigned)time(NULL));
     printf("(seed %u) ", chosen);
     return chosen;
 }
@@ -33,7 +32,7 @@ static void kill_and_start(struct site *site)
 {
     int status;
     durable_signal(site->program.pid, SIGKILL); /* it may not have become the program yet */
-    CU_ASSERT(process_wait(&site->program, 10000, &status));
+    CU_ASSERT(process_wait(&site->program, 60000, &status));
     durable_kill_all(site);
     CU_ASSERT(site_spawn(site));
 }

@@ -9,6 +9,7 @@
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 
+#define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
 #define RELOADED_MS 60000 /* a changed file must stand unchanged for 5 s first */
 #define STEP 300          /* requests between what is done */
 
@@ -110,7 +111,7 @@ static void stop_the_forwarder(struct site *site)
     pid_t forwarder = durable_forwarder(site);
     durable_signal(forwarder, SIGTERM);
     CU_ASSERT(site_wait_logged(site, "msg=stopping", before + 1, durable_patience(60000)));
-    moment deadline = clock_now() + durable_patience(5000);
+    moment deadline = clock_now() + durable_patience(60000);
     while (durable_forwarder(site) == forwarder && clock_now() < deadline)
         poll(NULL, 0, 10);
     CU_ASSERT_NOT_EQUAL(durable_forwarder(site), forwarder); /* another has taken over */
@@ -121,10 +122,11 @@ static void sigterm_of_one_among_several(void)
     check_under_load(&setup_lighttpd_spawn, durable_many("4"), stop_the_forwarder, 3);
 }
 
-/* It ends in time, with a data plane that hangs, and what waits is there afterwards. */
-static void sigterm_while_the_data_plane_hangs(void)
+/* It ends, with a data plane that hangs, and what waits is there afterwards. Returns whether it did in time. */
+static bool stop_while_the_data_plane_hangs(void)
 {
     struct site site;
+    bool in_time = false;
     if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
         struct load_options options = durable_load(&site);
         int status = -1;
@@ -134,8 +136,10 @@ static void sigterm_while_the_data_plane_hangs(void)
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, options.count);
         CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(60000)));
+        moment asked = clock_now();
         durable_signal(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(3000), &status));
+        CU_ASSERT(process_wait(&site.program, durable_patience(60000), &status));
+        in_time = clock_now() - asked < durable_patience(STOPPED_MS);
         CU_ASSERT_EQUAL(status, 0);
         standin_heal(site.standin);
         CU_ASSERT(site_spawn(&site));
@@ -144,6 +148,16 @@ static void sigterm_while_the_data_plane_hangs(void)
         load_free(load);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+    return in_time;
+}
+
+/* A machine that has much else to do may take longer at times, a program that waits for something would always. */
+static void sigterm_while_the_data_plane_hangs(void)
+{
+    bool in_time = false;
+    for (int i = 0; i < 3 && !in_time; i++)
+        in_time = stop_while_the_data_plane_hangs();
+    CU_ASSERT(in_time);
 }
 
 void suite_durable_lifecycle(void)

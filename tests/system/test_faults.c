@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "tests/faults/driver.h"
+#include "tests/faults/order.h"
 #include "tests/support/check.h"
 
 #define DAY_SECONDS (24 * 60 * 60) /* other points each day: what fails today fails again today */
@@ -55,8 +56,7 @@ static void all_points(void)
 /* Of accepting or settling, and of another operation, by chance. */
 static void some_points(void)
 {
-    const char *given = wanted("CLOSECRM_TEST_SEED");
-    unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)(time(NULL) / DAY_SECONDS);
+    unsigned seed = suite_seed((unsigned)(time(NULL) / DAY_SECONDS));
     size_t others = 1;
     for (const struct operation *one = operations + 3; one->name != NULL; one++)
         others++;
@@ -79,9 +79,21 @@ static void known_points(void)
         driver_try(find(points[i].operation), &(struct driver_options){.call = points[i].call, .nth = points[i].nth});
 }
 
+/* A file is synced before it gets its name, and the name before a command says that it is done. */
+static void order_of_syncs(void)
+{
+    static const char *const names[] = {"repair", "backup",   "restore", "subscribe",
+                                        "rotate", "backfill", "settle",  "reconcile"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        order_try(find(names[i]));
+}
+
 void suite_faults(void)
 {
     static CU_TestInfo all[] = {{"all points", all_points}, CU_TEST_INFO_NULL};
-    static CU_TestInfo some[] = {{"known points", known_points}, {"some points", some_points}, CU_TEST_INFO_NULL};
+    static CU_TestInfo some[] = {{"order of syncs", order_of_syncs},
+                                 {"known points", known_points},
+                                 {"some points", some_points},
+                                 CU_TEST_INFO_NULL};
     suite_add("faults", NULL, NULL, wanted("CLOSECRM_FAULTS") != NULL ? all : some);
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 #include "tests/support/event.h"
@@ -168,6 +169,8 @@ static void fill_and_drain(struct site *site, const struct host *host)
     check_said(site, host->words);
     path_join(log, site->directory, "state/queue.db-wal");
     check((access(log, F_OK) == 0) == host->wal, "the journal is the one for this file system");
+    path_join(log, site->directory, "state/forward.lock");
+    check(lock_find_holder(log).pid > 0, "who forwards can be named");
     standin_heal(site->standin);
     check(standin_wait_messages(site->standin, result.ok, 120000), "delivery goes on: %zu of %zu",
           standin_counts(site->standin).messages, result.ok);

@@ -21,7 +21,6 @@
 #include "tests/support/site.h"
 
 #define SOON_MS 60000
-#define STOPPED_MS 3000 /* of a program that has 2 s at most to finish */
 #define EVENTS 300
 
 static const struct setup cgi = {
@@ -91,7 +90,7 @@ static void cron_reports_new_dead_letters_once(void)
         CU_ASSERT_EQUAL(site_send_body(&site, slice_of("{\"event\":")).status, 200);
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
         CU_ASSERT(standin_wait_messages(site.standin, 1, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(STOPPED_MS)), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, SOON_MS), 0);
 
         struct output output = command_output(&site, "cron", NULL);
         CU_ASSERT_EQUAL(output.code, 0); /* as to check: somebody should look at it, and nothing is wrong */
@@ -137,7 +136,7 @@ static void cron_that_is_stopped_awaits_its_batch(void)
         CU_ASSERT(command_start(&cron, &site, "command.log", "cron", NULL));
         CU_ASSERT(standin_wait_requests(site.standin, 2, SOON_MS));
         kill(cron.pid, SIGTERM);
-        CU_ASSERT(process_wait(&cron, durable_patience(STOPPED_MS), &status));
+        CU_ASSERT(process_wait(&cron, SOON_MS, &status));
         CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
         size_t delivered = standin_counts(site.standin).messages;
         CU_ASSERT_EQUAL(delivered, standin_counts(site.standin).requests * 10);
@@ -172,12 +171,12 @@ static void forward_follow_delivers_what_cgi_takes(void)
         CU_ASSERT(site_wait_logged(&site, "msg=forwarded source=alpha delivered=40 ", 1, SOON_MS));
         CU_ASSERT_EQUAL(site_send(&site, "ev_last").status, 200);
         CU_ASSERT(standin_wait_messages(site.standin, options.count + 1, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&follow, durable_patience(STOPPED_MS)), 0);
+        CU_ASSERT_EQUAL(process_stop(&follow, SOON_MS), 0);
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), options.count);
         load_free(load);
         CU_ASSERT(programs_wait_gone(&site, SOON_MS));
     }
-    process_stop(&follow, durable_patience(STOPPED_MS));
+    process_stop(&follow, SOON_MS);
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
@@ -198,7 +197,8 @@ static void check_refused_for_now(const struct site *site)
     struct client_answer answer = site_send(site, "ev_refused");
     check(answer.status == 503, "503, not %d", answer.status);
     CU_ASSERT_STRING_EQUAL(answer.retry_after, "30");
-    CU_ASSERT_PTR_NOT_NULL(strstr(answer.body, "the queue cannot be opened: last-errors.txt (in state_dir, or beside"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(answer.body, "the queue is not open: if this stays so, last-errors.txt (in state_dir, or beside"));
     CU_ASSERT(site_wait_logged(site, "msg=cannot_open_queue", 1, 0));
 }
 
@@ -237,7 +237,7 @@ static void a_state_directory_that_is_not_writable_is_waited_for(void)
     if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
         CU_ASSERT(standin_wait_messages(site.standin, 1, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(STOPPED_MS)), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, SOON_MS), 0);
         path_join(state, site.directory, "state");
         CU_ASSERT_EQUAL(chmod(state, 0500), 0);
         CU_ASSERT(site_spawn(&site));
@@ -257,7 +257,7 @@ static void check_locked(bool unlock)
     if (site_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 1s")) {
         int status = -1;
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
-        CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(STOPPED_MS)), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, SOON_MS), 0);
         path_join(path, site.directory, "state/open.lock");
         int lock = open(path, O_RDWR | O_CLOEXEC);
         CU_ASSERT_EQUAL(flock(lock, LOCK_EX | LOCK_NB), 0);
@@ -270,7 +270,7 @@ static void check_locked(bool unlock)
             CU_ASSERT(standin_wait_messages(site.standin, 2, SOON_MS));
         } else {
             kill(site.program.pid, SIGTERM);
-            CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
+            CU_ASSERT(process_wait(&site.program, SOON_MS, &status));
             CU_ASSERT_EQUAL(status, 0);
             close(lock);
         }
@@ -341,10 +341,10 @@ static void forward_follow_lets_go_of_a_damaged_queue(void)
         CU_ASSERT(site_wait_logged(&site, "msg=opens_the_queue_anew", 1, SOON_MS));
         CU_ASSERT(send_until_taken(&site, "ev_2"));
         CU_ASSERT(standin_wait_messages(site.standin, 2, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&follow, durable_patience(STOPPED_MS)), 0);
+        CU_ASSERT_EQUAL(process_stop(&follow, SOON_MS), 0);
         CU_ASSERT(programs_wait_gone(&site, SOON_MS));
     }
-    process_stop(&follow, durable_patience(STOPPED_MS));
+    process_stop(&follow, SOON_MS);
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
@@ -370,7 +370,7 @@ static void stops_at_once_while_another_forwards(void)
         CU_ASSERT(process_wait(&site.program, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
     }
-    process_stop(&follow, durable_patience(STOPPED_MS));
+    process_stop(&follow, SOON_MS);
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 

@@ -12,6 +12,7 @@
 #include "tests/support/site.h"
 
 #define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
+#define TRIES 3           /* of which one must be in time */
 #define RELOADED_MS 60000 /* a changed file must stand unchanged for 5 s first */
 #define ARRIVED_MS 60000  /* from the durable queue, on a busy machine */
 
@@ -48,32 +49,54 @@ static void check_nothing_lost(struct site *site, struct load *load, size_t alre
     load_free(load);
 }
 
-static void stops_when_idle(void)
+/* SIGTERM: it ends with 0. Returns whether it did in time. */
+static bool stops(struct site *site)
 {
-    struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
-        int status = -1;
-        CU_ASSERT(
-            site_wait_logged(&site, "msg=started", 1, durable_patience(60000))); /* before that a signal kills it */
-        kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
-        CU_ASSERT_EQUAL(status, 0);
-    }
-    CU_ASSERT_EQUAL(site_close(&site), 0);
+    int status = -1;
+    moment asked = clock_now();
+    kill(site->program.pid, SIGTERM);
+    CU_ASSERT(process_wait(&site->program, durable_patience(60000), &status));
+    CU_ASSERT_EQUAL(status, 0);
+    return clock_now() - asked < durable_patience(STOPPED_MS);
 }
 
-static void stops_under_load(void)
+/* A machine that has much else to do may take longer at times, a program that waits for something would always. */
+static void check_in_time(bool (*stops_so)(void))
+{
+    bool in_time = false;
+    for (int i = 0; i < TRIES && !in_time; i++)
+        in_time = stops_so();
+    check(in_time, "of %d times it has stopped within %d ms once", TRIES, STOPPED_MS);
+}
+
+static bool stop_when_idle(void)
 {
     struct site site;
+    bool in_time = false;
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
+        CU_ASSERT(
+            site_wait_logged(&site, "msg=started", 1, durable_patience(60000))); /* before that a signal kills it */
+        in_time = stops(&site);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+    return in_time;
+}
+
+static void stops_when_idle(void)
+{
+    check_in_time(stop_when_idle);
+}
+
+static bool stop_under_load(void)
+{
+    struct site site;
+    bool in_time = false;
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         options.pause_ms = 0;
         struct load *load = load_start(&options);
-        int status = -1;
         CU_ASSERT(load_wait(load, 500, durable_patience(60000)));
-        kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
-        CU_ASSERT_EQUAL(status, 0);
+        in_time = stops(&site);
         load_stop(load);
         struct load_result result = load_finish(load);
         size_t arrived = load_count_arrived(load, site.standin, 1);
@@ -82,22 +105,26 @@ static void stops_under_load(void)
         load_free(load);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+    return in_time;
+}
+
+static void stops_under_load(void)
+{
+    check_in_time(stop_under_load);
 }
 
 /* The data plane hangs: what waits for it is told to come again, and the program ends in time all the same. */
-static void stops_while_the_data_plane_hangs(void)
+static bool stop_while_the_data_plane_hangs(void)
 {
     struct site site;
+    bool in_time = false;
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         options.count = options.connections = 1; /* surely in hand when the data plane holds it */
         standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
         struct load *load = load_start(&options);
-        int status = -1;
         CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(60000)));
-        kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
-        CU_ASSERT_EQUAL(status, 0);
+        in_time = stops(&site);
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, 0);
         CU_ASSERT_EQUAL(result.other, 503);
@@ -105,6 +132,12 @@ static void stops_while_the_data_plane_hangs(void)
         load_free(load);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+    return in_time;
+}
+
+static void stops_while_the_data_plane_hangs(void)
+{
+    check_in_time(stop_while_the_data_plane_hangs);
 }
 
 static void check_sighup(const struct setup *setup)
@@ -145,7 +178,7 @@ static void apache_tries_at_once_after_a_restart(void)
             static const char *const prefixes[] = {"before", "without", "after"};
             options.prefix = prefixes[i];
             if (i == 1)
-                CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(STOPPED_MS)), 0);
+                CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(60000)), 0);
             if (i == 2)
                 CU_ASSERT(site_spawn(&site));
             struct load *load = load_start(&options);

@@ -55,8 +55,7 @@ static size_t rounds_wanted(void)
 
 static unsigned seed(void)
 {
-    const char *given = getenv("CLOSECRM_TEST_SEED");
-    unsigned chosen = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+    unsigned chosen = suite_seed((unsigned)time(NULL));
     printf("(seed %u) ", chosen);
     fflush(stdout);
     return chosen;
@@ -88,7 +87,7 @@ static void act_kill_all(struct storm *storm)
     note_kill(storm);
     if (storm->site.setup->spawned) {
         durable_signal(storm->site.program.pid, SIGKILL);
-        CU_ASSERT(process_wait(&storm->site.program, 10000, &status));
+        CU_ASSERT(process_wait(&storm->site.program, 60000, &status));
     }
     durable_kill_all(&storm->site);
     storm->full = false; /* the limit was theirs */

@@ -50,7 +50,7 @@ static void kill_and_start(struct site *site)
 {
     int status;
     durable_signal(site->program.pid, SIGKILL);
-    CU_ASSERT(process_wait(&site->program, 10000, &status));
+    CU_ASSERT(process_wait(&site->program, 60000, &status));
     durable_kill_all(site);
     CU_ASSERT(site_spawn(site));
 }
