@@ -23,10 +23,11 @@ EVENT_TYPES := build/closeapi/event-types.inc
 
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
-PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal sqlite3
+PACKAGES := fcgi json-c libcurl nettle uuid inih libisal sqlite3
+LOADED := libcurl # by base/curl_calls, when something is to be sent: the program is not linked with it
 # Confinement by seccomp, where the library is there; SECCOMP= leaves it out.
 SECCOMP = $(shell pkg-config --exists libseccomp && echo libseccomp)
-TEST_PACKAGES := cunit libmicrohttpd zlib
+TEST_PACKAGES := cunit libmicrohttpd zlib libcrypto
 pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING),$(if $(filter cunit,$(2)),setup-test,setup-run))
 found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make $(2)` installs what is needed),$(1))
 
@@ -39,7 +40,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
 	-Wformat=2 $(WERROR)
 CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES) $(SECCOMP))
 CFLAGS_ALL := -std=c11 -pthread $(WARNINGS) -g
-LIBS = $(call pkg,--libs,$(PACKAGES) $(SECCOMP)) -lm
+LIBS = $(call pkg,--libs,$(filter-out $(LOADED),$(PACKAGES)) $(SECCOMP)) -ldl -lm
 TEST_LIBS = $(call pkg,--libs,$(TEST_PACKAGES))
 
 # ---- variants: the same sources, compiled for use and for finding faults --------------------------------------------
@@ -132,8 +133,17 @@ build/$(1)/manual: build/$(1)/packaging/manual/manual.o $(SOURCES:%.c=build/$(1)
 
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
+# Programs for themselves: what they are linked with is what they cost.
+build/$(1)/bench/null_cgi build/$(1)/bench/meter: %: %.o
+	$$(call quiet,LINK,$$@) $$(CC) $$(LDFLAGS_$(1)) $$(LDFLAGS) $$< -o $$@
+
 build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/bench/sample.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
+# Nobody runs it: what is loaded later, as ldd and Debian's tools for dependencies understand it.
+build/$(1)/loaded.so: Makefile
+	@mkdir -p $$(@D)
+	$$(call quiet,LINK,$$@) $$(CC) -shared -x c /dev/null -Wl,--no-as-needed $$(call pkg,--libs,$$(LOADED)) -o $$@
 
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(STANDIN_SOURCES) $(BENCH_SOURCES))
 endef
@@ -170,7 +180,7 @@ build/fuzz/program.a: $(FUZZ_PROGRAM:%.c=build/fuzz/%.o)
 
 build/fuzz/run/%: build/fuzz/fuzz/%.o $(FUZZ_RIG:%.c=build/fuzz/%.o) build/fuzz/program.a
 	@mkdir -p $(@D)
-	$(call quiet,LINK,$@) $(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined $(WRAPPED_$*:%=-Wl,--wrap=%) $^ $(LIBS) $(TEST_LIBS) -o $@
+	$(call quiet,LINK,$@) $(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined $(WRAPPED_$*:%=-Wl,--wrap=%) $^ $(LIBS) $(TEST_LIBS) $(call pkg,--libs,$(LOADED)) -o $@
 
 -include $(patsubst %.c,build/fuzz/%.d,$(FUZZ_PROGRAM) $(FUZZ_RIG) $(wildcard fuzz/*.c))
 
@@ -236,8 +246,9 @@ BUNDLE := build/closecrm-$(VERSION)-linux-x86_64.tar.gz
 bundle: setup-run ## make build/closecrm-VERSION-linux-x86_64.tar.gz, for shared hosting
 	@$(parallel) $(BUNDLE)
 
-$(BUNDLE): build/release/closecrm.fcgi build/bundle/launcher $(wildcard packaging/bundle/*) config/closecrm.conf
-	$(call quiet,BUNDLE,$@) packaging/bundle/make-bundle $(VERSION) build/release/closecrm.fcgi build/bundle/launcher $@
+$(BUNDLE): build/release/closecrm.fcgi build/release/loaded.so build/bundle/launcher $(wildcard packaging/bundle/*) config/closecrm.conf
+	$(call quiet,BUNDLE,$@) packaging/bundle/make-bundle $(VERSION) build/release/closecrm.fcgi build/release/loaded.so \
+	    build/bundle/launcher $@
 
 build/bundle/launcher: packaging/bundle/launcher.c Makefile
 	@mkdir -p $(@D)

@@ -177,13 +177,15 @@ char *files_read(const char *directory, const char *name, bool *missing, struct 
         report_file(why, "read", path);
         return NULL;
     }
-    char *text = calloc(1, FILES_READ_MAX + 1);
+    char *text = malloc(FILES_READ_MAX + 1); /* not cleared: pages that are never used are never made */
     ssize_t n = text == NULL ? -1 : files_read_all(fd, text, FILES_READ_MAX);
     if (n < 0) {
         report_file(why, "read", path);
         free(text);
         text = NULL;
     }
+    if (text != NULL)
+        text[n] = '\0';
     close(fd);
     return text;
 }
@@ -192,7 +194,7 @@ void files_free(char *text)
 {
     if (text == NULL)
         return;
-    explicit_bzero(text, FILES_READ_MAX);
+    explicit_bzero(text, strlen(text));
     free(text);
 }
 

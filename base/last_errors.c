@@ -286,7 +286,7 @@ void last_errors_leave(const char *folder)
 /* With the lock held: a child knows nothing of what its parent has noted, and will write. */
 static void forget_parents(void)
 {
-    if (noted_by != getpid())
+    if (noted_by != 0 && noted_by != getpid())
         memset(&noted, 0, sizeof noted);
     is_noted = is_noted && noted_by == getpid();
     noted_by = getpid();

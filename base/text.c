@@ -60,12 +60,30 @@ long text_percent_decode(const char *text, size_t length, char *out, size_t size
     return (long)n;
 }
 
+static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /* Returns the six bits of a Base64 character, or -1. */
 static int base64_value(char c)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *found = c == '\0' ? NULL : strchr(alphabet, c);
-    return found == NULL ? -1 : (int)(found - alphabet);
+    const char *found = c == '\0' ? NULL : strchr(base64_alphabet, c);
+    return found == NULL ? -1 : (int)(found - base64_alphabet);
+}
+
+char *text_base64_encode(const void *bytes, size_t count, char *out)
+{
+    const unsigned char *from = bytes;
+    char *to = out;
+    for (size_t i = 0; i < count; i += 3) {
+        size_t left = count - i;
+        unsigned three = (unsigned)from[i] << 16 | (left > 1 ? (unsigned)from[i + 1] << 8 : 0) |
+                         (left > 2 ? (unsigned)from[i + 2] : 0);
+        *to++ = base64_alphabet[three >> 18];
+        *to++ = base64_alphabet[three >> 12 & 63];
+        *to++ = left > 1 ? base64_alphabet[three >> 6 & 63] : '=';
+        *to++ = left > 2 ? base64_alphabet[three & 63] : '=';
+    }
+    *to = '\0';
+    return out;
 }
 
 long text_base64_decode(const char *text, size_t length, char *out, size_t size)

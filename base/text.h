@@ -38,6 +38,12 @@ long text_percent_decode(const char *text, size_t length, char *out, size_t size
  * fit. Writes no NUL. */
 long text_base64_decode(const char *text, size_t length, char *out, size_t size);
 
+/* Bytes of so many in Base64, with a NUL. */
+#define TEXT_BASE64(count) (((count) + 2) / 3 * 4 + 1)
+
+/* Writes Base64, padded, and a NUL: TEXT_BASE64(count) bytes. Returns out. */
+char *text_base64_encode(const void *bytes, size_t count, char *out);
+
 /* ---- UTF-8 ---- */
 
 /* Returns the length of the well-formed sequence at the start of text (length is at least 1), as in table 3-7 of the

@@ -70,6 +70,20 @@ class Figures:
                 self.add(f"accepting and draining, times {words}", rate / theirs, "x", goal,
                          beside=f"{number(rate)}/s and {number(theirs)}/s", noise=noise(results[name]))
 
+    def cgi(self, results, names):
+        """Of the events that others forward, too: what a living process, or the child of a burst, spares."""
+        for server in ("lighttpd", "Apache"):
+            for ours, way, words in ((names.FORWARDED, "one", "one event, a process forwards"),
+                                     (names.OURS, "burst", f"each of {names.BURST}, over {names.CONNECTIONS} connections"),
+                                     (names.OURS, "one", "one event, the child that forwards it included")):
+                us, null = results[server, ours, way], results[server, names.NULL, way]
+                self.add(f"CGI, {server}, {words}: times a null CGI program", us / null, "x", 5, at_most=True,
+                         beside=f"{us:.0f} us of CPU and {null:.0f}")
+                php = results.get((server, names.PHP, way))
+                if php:
+                    self.add(f"CGI, {server}, {words}: share of php-cgi", us / php, "", 0.5, at_most=True,
+                             beside=f"{us:.0f} us of CPU and {php:.0f}")
+
     def draining(self, results, filled):
         for delay, goal in ((0, 25_000), (50, 20_000)):
             one = results[delay]

@@ -2,6 +2,7 @@
 #include "closeapi/client.h"
 
 #include "base/clock.h"
+#include "base/curl_calls.h"
 #include "base/http_request.h"
 #include "base/log.h"
 
@@ -202,7 +203,7 @@ struct close_client *close_client_new(const struct config *config, const struct 
     }
     if (good)
         return client;
-    error_set(why, "cannot set up libcurl: out of memory");
+    curl_calls_say(why);
     close_client_free(client);
     return NULL;
 }

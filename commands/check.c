@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/curl_calls.h"
 #include "base/escape.h"
 #include "base/program_name.h"
 #include "base/text.h"
@@ -393,6 +394,16 @@ static void print_check_end(const struct check_end *end)
         printf("%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
 }
 
+/* A program that cannot send must not replace one that can. Returns how much is wrong. */
+static size_t check_libraries(void)
+{
+    struct error why = {0};
+    if (curl_calls_load(&why))
+        return 0;
+    printf("\nlibcurl\n  WRONG: %s\n", why.text);
+    return 1;
+}
+
 static int check_all(struct checking *checking)
 {
     const struct config *config = checking->config;
@@ -401,7 +412,7 @@ static int check_all(struct checking *checking)
         printf("configuration %s\n", config->path);
     size_t sources_wrong = check_sources(checking);
     print_stray_keys(config);
-    size_t place_wrong = checking->offline ? 0 : check_place(config);
+    size_t place_wrong = check_libraries() + (checking->offline ? 0 : check_place(config));
     size_t queue_wrong = checking->offline ? check_offline(checking) : check_queue(checking, &stands_still);
     if (!checking->offline) {
         place_wrong += check_alerts(config);

@@ -163,6 +163,7 @@ static int forward_once(const struct config *config)
     process_unblock_signals();
     switch (bounded_forward(config, MOMENT_NEVER, &why)) {
     case BOUNDED_DONE:
+    case BOUNDED_LATE:
         return COMMAND_OK;
     case BOUNDED_ELSEWHERE:
         printf("Nothing is left to do here: %s.\n", why.text);

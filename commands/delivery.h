@@ -47,9 +47,8 @@ void delivery_answer_free(struct delivery_answer *answer);
 
 #define DELIVERY_HASH_SIZE 65
 
-/* Writes what the header close-sig-hash holds for this close-sig-timestamp and body, NUL-terminated. Returns false when
- * memory ran out. */
-bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+/* Writes what the header close-sig-hash holds for this close-sig-timestamp and body, NUL-terminated. */
+void delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
                    char out[static DELIVERY_HASH_SIZE]);
 
 /* Prints to stdout: status, time and words of the answer, or why there is none, and the advice. sent: bytes of the body

@@ -175,7 +175,8 @@ int command_version(int argc, char **argv)
     char library[QUEUE_LIBRARY];
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
-    printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
+    if (curl != NULL)
+        printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
     printf("json-c %s\n", json_c_version());
     queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
     printf("%s\n", library);

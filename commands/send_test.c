@@ -185,7 +185,9 @@ static bool send_probe(const char *text, const struct signature_key *key, size_t
     bool good = false;
     write_probe_body(size, &body);
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
-    bool ready = url != NULL && !body.failed && delivery_sign(key, timestamp, body.data, body.length, hash);
+    bool ready = url != NULL && !body.failed;
+    if (ready)
+        delivery_sign(key, timestamp, body.data, body.length, hash);
     const struct delivery delivery = {
         .url = url, .body = body.data, .length = body.length, .timestamp = timestamp, .hash = hash};
     if (ready && delivery_send(&delivery, &answer)) {
@@ -373,7 +375,7 @@ static bool send_body(const struct config *config, const struct source *source, 
     if (ready)
         warn_of_keys(&keys, source);
     if (ready && keys.count > 0) {
-        ready = delivery_sign(&keys.at[0], timestamp, body->data, body->length, hash);
+        delivery_sign(&keys.at[0], timestamp, body->data, body->length, hash);
         delivery.timestamp = timestamp;
         delivery.hash = hash;
         printf("sent: %zu bytes, signed with %s, for source %s\n", body->length,

@@ -99,8 +99,8 @@ char *url_close_api(const char *text, struct error *why);
  * excludes the NUL; a UTF-8 byte order mark is skipped. NULL with the reason, which begins with the path. */
 char *file_read(const char *path, size_t *length, struct error *why);
 
-/* Overwrites and frees the result of file_read. */
-void file_free(char *data);
+/* Overwrites and frees the result of file_read. Not more than its length: a page that was never used would be made. */
+void file_free(char *data, size_t length);
 
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);

@@ -336,7 +336,7 @@ bool lines_read(struct config *config, struct error *why)
     struct reading reading = {.config = config, .rest = text, .left = length, .section = TOP};
     prepare_inih();
     int result = ini_parse_stream(next_line, &reading, take_line, &reading);
-    file_free(text);
+    file_free(text, length);
     if (result < 0) {
         error_set(why, "%s: could not be read: out of memory", config->path);
         return false;

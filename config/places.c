@@ -329,7 +329,9 @@ bool config_outside(const struct config *config, const char *document_root, stru
 {
     char *home = NULL;
     struct error no_home = {0};
-    find_home(&home, &no_home); /* without a home directory the advice is just shorter */
+    if (places_outside(config, document_root, NULL, why))
+        return true;
+    find_home(&home, &no_home); /* for the advice, which is just shorter without */
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;
@@ -371,8 +373,9 @@ static bool has(const char *path, const char *name)
  * where its state directory was moved away, and an empty folder put in its place, it notes that it cannot go on. */
 static bool is_own_name(const char *name)
 {
-    static const char *const begins[] = {"attempts.",    "counters.", "cron-told.", "cron.last", "health.",
-                                         "last-errors.", "no_room",   "recent.",    "replaced",  "transforming."};
+    static const char *const begins[] = {"attempts.", "child.lock", "counters.",    "cron-told.",
+                                         "cron.last", "health.",    "last-errors.", "no_room",
+                                         "recent.",   "replaced",   "transforming."};
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
         if (strncmp(name, begins[i], strlen(begins[i])) == 0)
             return true;

@@ -368,6 +368,6 @@ char *file_values(const struct setting *setting, struct error *why)
         if (values == NULL)
             error_set(why, "%.300s: could not be read: out of memory", setting->file);
     }
-    file_free(text);
+    file_free(text, length);
     return values;
 }

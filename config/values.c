@@ -215,9 +215,9 @@ void secret_free(void *data, size_t length)
     free(data);
 }
 
-void file_free(char *data)
+void file_free(char *data, size_t length)
 {
-    secret_free(data, FILE_LIMIT + 1);
+    secret_free(data, length);
 }
 
 static void why_not_open(const char *path, int error, struct error *why)
@@ -278,13 +278,13 @@ static char *read_descriptor(int descriptor, const char *path, size_t *length, s
     else if (got > FILE_LIMIT)
         error_set(why, "%.300s: is larger than %d KiB; is it the right file?", path, FILE_LIMIT / 1024);
     if (got < 0 || got > FILE_LIMIT) {
-        file_free(data);
+        file_free(data, FILE_LIMIT + 1);
         return NULL;
     }
     size_t mark = got >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     *length = (size_t)got - mark;
     memmove(data, data + mark, *length);
-    data[*length] = '\0';
+    explicit_bzero(data + *length, mark + 1);
     return data;
 }
 

@@ -36,6 +36,7 @@ enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the consumer lock while another process has it */
     FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait
                               for a later try do not count */
+    FORWARD_UNTIL_QUIET,   /* as UNTIL_IDLE, and nothing has come or gone for more than a second */
 };
 
 /* Forwards, as soon as no other process does, until forwarder_stop, the deadline, or as `until` says. What is with a

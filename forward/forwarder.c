@@ -14,6 +14,7 @@
 #include "forward/forward_private.h"
 
 #define OWN_AGAIN_MS 500
+#define QUIET_MS 1200
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
 #define RECALL_AGAIN_MS 2000
 #define STARVED_MS 1000
@@ -331,7 +332,7 @@ static bool claim_queue(struct forwarder *forwarder, enum forward_until until)
         if (!said)
             log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
         said = true;
-        if (until == FORWARD_UNTIL_IDLE)
+        if (until != FORWARD_UNTIL_STOPPED)
             return false;
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, OWN_AGAIN_MS);
     }
@@ -369,17 +370,23 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
     while (!recall_all(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
+    moment busy = clock_now();
     while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_clear_wakeup(forwarder->queue); /* before looking: what comes after it wakes */
         serve_requests(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
         bool more = step_all(forwarder, true);
         more |= take_answers(forwarder);
+        if (more || any_sending(forwarder))
+            busy = clock_now();
         if (more)
             continue;
-        if (until == FORWARD_UNTIL_IDLE && is_idle(forwarder))
+        moment end = until == FORWARD_UNTIL_QUIET ? busy + QUIET_MS : 0;
+        if (until != FORWARD_UNTIL_STOPPED && is_idle(forwarder) && clock_now() >= end)
             break;
         rest_all(forwarder);
         moment due = next_due(forwarder);
+        if (end > clock_now() && end < due)
+            due = end;
         poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
     finish_in_flight(forwarder);

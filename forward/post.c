@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/curl_calls.h"
 #include "base/http_request.h"
 #include "forward/forward.h"
 
@@ -43,7 +44,7 @@ struct poster *poster_new(struct error *why)
     if (poster != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
         poster->multi = curl_multi_init();
     if (poster == NULL || poster->multi == NULL) {
-        error_set(why, "cannot set up libcurl: out of memory");
+        curl_calls_say(why);
         free(poster);
         return NULL;
     }

@@ -92,11 +92,11 @@ static size_t most_to_consume(void)
 }
 
 /* Discards the rest of the body before the process ends. mod_cgid passes the body through a socket: if that is closed
- * with unread bytes, the kernel resets it and the answer is lost. */
-static void discard_rest(struct cgi *cgi)
+ * with unread bytes, the kernel resets it and the answer is lost. Not inline: it is rarely called, and its room is on
+ * the stack. */
+static __attribute__((noinline)) void discard_rest(struct cgi *cgi, size_t most)
 {
-    char scrap[65536];
-    size_t most = most_to_consume();
+    char scrap[16384];
     cgi->deadline = clock_now() + DISCARD_MS;
     while (!cgi->ended && cgi->consumed < most) {
         size_t got, left = most - cgi->consumed;
@@ -116,5 +116,7 @@ void http_serve_cgi(const struct http_limits *limits, const struct route *routes
     routes_serve(routes, count, &request);
     request_end(&request);
     budget_free(&budget);
-    discard_rest(&cgi);
+    size_t most = most_to_consume();
+    if (!cgi.ended && cgi.consumed < most)
+        discard_rest(&cgi, most);
 }

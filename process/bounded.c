@@ -29,17 +29,19 @@ struct bounded_round {
     pthread_t thread;           /* in which it does */
     struct telemetry telemetry; /* of what it forwards */
     moment deadline;
-    sigset_t before; /* the signal mask of the caller */
-    int signals;     /* readable when one came */
-    int done;        /* readable when the thread has ended */
+    const struct bounded_leave *leave; /* NULL: it does not stay, and nobody relies on it */
+    sigset_t before;                   /* the signal mask of the caller */
+    int signals;                       /* readable when one came */
+    int done;                          /* readable when the thread has ended */
     bool stopped;
+    bool left; /* others know that it leaves */
 };
 
 static void *run_forwarder(void *context)
 {
     struct bounded_round *round = context;
     uint64_t one = 1;
-    forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
+    forwarder_run(round->forwarder, round->leave == NULL ? FORWARD_UNTIL_IDLE : FORWARD_UNTIL_QUIET, round->deadline);
     while (write(round->done, &one, sizeof one) < 0 && errno == EINTR)
         ;
     return NULL;
@@ -152,16 +154,45 @@ static bool came_since(const struct config *config, struct queue *queue, struct 
     return came;
 }
 
+/* From here on others know that this process leaves. */
+static void leave(struct bounded_round *round)
+{
+    if (round->leave != NULL && !round->left)
+        round->leave->leave(round->leave->context);
+    round->left = true;
+}
+
+/* Whether it is this process that forwards what came. */
+static bool stays(struct bounded_round *round)
+{
+    bool stays = round->leave == NULL || round->leave->stay(round->leave->context);
+    round->left = !stays;
+    return stays;
+}
+
+/* Another process has the claim. What came while others relied on this one that process may have missed, when it had
+ * looked for the last time already: so the claim is asked for again, and is left to it only then. */
+static bool asks_again(struct bounded_round *round)
+{
+    bool again = round->leave != NULL && !round->left;
+    leave(round);
+    return again;
+}
+
 static enum bounded run_rounds(struct bounded_round *round, struct source_progress *progress, struct error *why)
 {
     round->queue = queue_open(round->config, why);
     while (round->queue != NULL) {
         enum bounded result = run_round(round, progress, why);
-        if (result != BOUNDED_DONE || clock_now() >= round->deadline)
+        bool again = result == BOUNDED_ELSEWHERE && asks_again(round);
+        if (result != BOUNDED_DONE && !again)
             return result;
+        if (clock_now() >= round->deadline)
+            return round->leave == NULL ? BOUNDED_DONE : BOUNDED_LATE;
+        leave(round);
         /* Looks without a claim: a process that stores an event from now on can claim the queue itself. */
         round->queue = queue_open(round->config, why);
-        if (round->queue == NULL || came_since(round->config, round->queue, progress))
+        if (round->queue == NULL || again || (came_since(round->config, round->queue, progress) && stays(round)))
             continue;
         queue_close(round->queue);
         return result;
@@ -171,9 +202,15 @@ static enum bounded run_rounds(struct bounded_round *round, struct source_progre
 
 enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why)
 {
+    return bounded_forward_on(config, deadline, NULL, why);
+}
+
+enum bounded bounded_forward_on(const struct config *config, moment deadline, const struct bounded_leave *leave,
+                                struct error *why)
+{
     static const int numbers[] = {SIGTERM, SIGINT};
     sigset_t signals;
-    struct bounded_round round = {.config = config, .deadline = deadline};
+    struct bounded_round round = {.config = config, .deadline = deadline, .leave = leave};
     struct source_progress *progress = calloc(config->sources, sizeof *progress);
     if (progress == NULL) {
         error_set(why, "out of memory");

@@ -9,125 +9,14 @@
 #include "telemetry/telemetry.h"
 #include "webhook/webhook.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define FORWARD_MS 20000 /* then the next request's child or cron goes on */
-#define RELEASE_FD 3
-#define DESCRIPTORS_MOST 4096 /* that are looked for one by one */
-
-/* ---- A child that outlives the request: it forwards what the request stored, after the answer is out. It is forked
- * before any database is opened, for a connection must not cross a fork, and waits until the request's process has
- * ended. ---- */
-
-/* closefrom ends the process where the kernel has no close_range (before Linux 5.9) and there is no /proc. */
-static void close_from(int first)
-{
-    if (close_range((unsigned)first, UINT_MAX, 0) == 0)
-        return;
-    if (access("/proc/self/fd", X_OK) == 0) {
-        closefrom(first);
-        return;
-    }
-    for (int fd = first; fd < DESCRIPTORS_MOST; fd++)
-        close(fd);
-}
-
-/* Closes all descriptors that the web server gave or leaked. The pipe's read end becomes RELEASE_FD. */
-static bool drop_descriptors(int release_fd)
-{
-    log_syslog_close();
-    int nothing = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd <= 2; fd++) {
-        if (nothing < 0 || dup2(nothing, fd) < 0)
-            return false;
-    }
-    if (release_fd != RELEASE_FD && dup2(release_fd, RELEASE_FD) < 0)
-        return false;
-    close_from(RELEASE_FD + 1);
-    return true;
-}
-
-/* Waits until the request's process has ended or released the child. Returns false when it wrote a byte: it stored
- * nothing. A web server may kill it as soon as it has the answer (lighttpd does), before it could write: then it may
- * have stored an event. */
-static bool wait_for_release(void)
-{
-    char byte;
-    ssize_t n;
-    do {
-        n = read(RELEASE_FD, &byte, 1);
-    } while (n < 0 && errno == EINTR);
-    close(RELEASE_FD);
-    return n == 0;
-}
-
-static _Noreturn void run_detached(const struct config *config, int release_fd)
-{
-    struct error why = {0};
-    char words[LOG_QUOTED];
-    if (!drop_descriptors(release_fd) || !wait_for_release())
-        _exit(0);
-    log_open(config->log_level); /* to syslog: stderr is /dev/null now */
-    if (bounded_forward(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
-        log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
-    last_errors_flush(true);
-    _exit(0);
-}
-
-/* Forks the child, before threads start and anything is opened. It has a session of its own and none of the request's
- * descriptors: the web server waits until all processes that have them are gone. Returns the write end of a pipe, for
- * release_child; -1 when no child can be had, which is logged: then another request or cron forwards. */
-static int start_child(const struct config *config)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        log_write(LEVEL_WARN, "msg=no_child_to_forward reason=\"%s\"", strerror(errno));
-        return -1;
-    }
-    pid_t child = fork();
-    if (child == 0) {
-        close(ends[1]);
-        if (setsid() < 0 || fork() != 0)
-            _exit(0);
-        run_detached(config, ends[0]);
-    }
-    close(ends[0]);
-    if (child < 0) {
-        log_write(LEVEL_WARN, "msg=no_child_to_forward reason=\"%s\"", strerror(errno));
-        close(ends[1]);
-        return -1;
-    }
-    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-        ;
-    return ends[1];
-}
-
-/* Lets the child forward (proceed), or ends it; where this process ends before, the child forwards. Closes release_fd,
- * of start_child; -1 does nothing. */
-static void release_child(int release_fd, bool proceed)
-{
-    if (release_fd < 0)
-        return;
-    while (!proceed && write(release_fd, "", 1) < 0 && errno == EINTR)
-        ;
-    close(release_fd);
-}
-
-/* ---- the request ---- */
 
 /* The stages of one request. */
 struct cgi_stages {
     const struct config *config;
     struct queue *queue;
-    bool stored; /* the request stored an event, or may have */
     struct webhook *webhook;
     struct forwarder *forwarder; /* NULL where a child forwards */
     struct telemetry telemetry;
@@ -135,19 +24,15 @@ struct cgi_stages {
     bool is_forwarding;
 };
 
-/* Only a POST can store an event. */
-static bool may_append(void)
-{
-    const char *method = getenv("REQUEST_METHOD");
-    return method != NULL && strcmp(method, "POST") == 0;
-}
-
-static enum queue_result append_and_note(void *context, const char *source, const char *body, size_t length,
-                                         moment deadline, struct error *why)
+/* The child is started before the answer: a web server may kill this process as soon as it has that (lighttpd does). */
+static enum queue_result append_and_forward(void *context, const char *source, const char *body, size_t length,
+                                            moment deadline, struct error *why)
 {
     struct cgi_stages *stages = context;
     enum queue_result result = queue_append(stages->queue, source, body, length, deadline, why);
-    stages->stored = result == QUEUE_STORED || result == QUEUE_UNKNOWN;
+    bool stored = result == QUEUE_STORED || result == QUEUE_UNKNOWN;
+    if (stored && stages->config->queue != QUEUE_NONE && !queue_has_reader(stages->queue))
+        cgi_child_start(stages->config);
     return result;
 }
 
@@ -177,7 +62,7 @@ static bool open_cgi_stages(struct cgi_stages *stages, const struct config *conf
     if (stages->queue == NULL)
         return false;
     telemetry_open(&stages->telemetry, config);
-    stages->webhook = webhook_new_with(config, append_and_note, stages, why);
+    stages->webhook = webhook_new_with(config, append_and_forward, stages, why);
     if (stages->webhook != NULL)
         webhook_count(stages->webhook, stages->telemetry.counters);
     return stages->webhook != NULL && (config->queue != QUEUE_NONE || start_forwarding(stages, why));
@@ -207,7 +92,7 @@ static void hold_back_sigterm(void)
 }
 
 /* Returns an exit code: when the queue could not be opened, 503 was answered. */
-static int serve_request(const struct config *config, int release_fd)
+static int serve_request(const struct config *config)
 {
     struct error why = {0};
     char words[LOG_QUOTED];
@@ -226,7 +111,6 @@ static int serve_request(const struct config *config, int release_fd)
         gate_close(&gate);
     }
     http_serve_cgi(&limits, routes, GATE_ROUTES);
-    release_child(release_fd, stages.stored);
     close_cgi_stages(&stages);
     gate_free(&gate);
     return good ? CODE_OK : CODE_STATE;
@@ -265,9 +149,8 @@ int cgi_serve(void)
         return serve_faulty(&why);
     log_open(config->log_level);
     errors_keep(config);
-    int release_fd = config->queue != QUEUE_NONE && may_append() ? start_child(config) : -1;
     hold_back_sigterm();
-    int code = serve_request(config, release_fd);
+    int code = serve_request(config);
     last_errors_flush(true);
     config_free(config);
     return code;

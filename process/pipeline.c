@@ -22,9 +22,15 @@
 /* What is opened and closed together. */
 struct pipeline_stages {
     struct queue *queue;
-    struct webhook *webhook; /* NULL: no webhooks are taken */
-    struct forwarder *forwarder;
+    struct webhook *webhook;     /* NULL: no webhooks are taken */
+    struct forwarder *forwarder; /* NULL: it could not be made, and is tried again; events are kept meanwhile */
     struct telemetry telemetry;
+};
+
+/* A reason that is logged the first time, when it is another one, and every minute. */
+struct complaint {
+    struct error said;
+    moment at;
 };
 
 struct pipeline {
@@ -64,12 +70,6 @@ static bool stages_open(struct pipeline_stages *stages, const struct pipeline *p
         stages->webhook = webhook_new(pipeline->config, stages->queue, why);
         good = stages->webhook != NULL;
     }
-    if (good) {
-        stages->forwarder = forwarder_new(pipeline->config, stages->queue, why);
-        good = stages->forwarder != NULL;
-    }
-    if (good)
-        forwarder_watch(stages->forwarder, &stages->telemetry);
     if (stages->webhook != NULL)
         webhook_count(stages->webhook, stages->telemetry.counters);
     if (!good)
@@ -107,19 +107,15 @@ static bool wait_before_retry(struct pipeline *pipeline, int64_t ms)
     return on;
 }
 
-/* Logs why the queue cannot be opened: the first time, for each new reason, and every minute. */
-static void log_cannot_open(const struct error *why, struct error *said, moment *said_at)
+static void complain(struct complaint *complaint, const char *msg, const char *advice, const struct error *why)
 {
     char words[LOG_QUOTED];
     moment now = clock_now();
-    if (strcmp(why->text, said->text) == 0 && now - *said_at < SAY_AGAIN_MS)
+    if (strcmp(why->text, complaint->said.text) == 0 && now - complaint->at < SAY_AGAIN_MS)
         return;
-    *said = *why;
-    *said_at = now;
-    log_write(LEVEL_ERROR,
-              "msg=cannot_open_queue next_seconds=%d advice=\"requests are answered 503 until it can be\" "
-              "reason=%s",
-              OPEN_AGAIN_MS / 1000, log_quote(words, why->text, strlen(why->text)));
+    *complaint = (struct complaint){*why, now};
+    log_write(LEVEL_ERROR, "msg=%s next_seconds=%d advice=\"%s\" reason=%s", msg, OPEN_AGAIN_MS / 1000, advice,
+              log_quote(words, why->text, strlen(why->text)));
 }
 
 /* Logs when events are left in a queue on disk, and the configuration now says queue = none. */
@@ -142,17 +138,17 @@ static void warn_of_left_behind(const struct config *config)
 static bool open_until_it_works(struct pipeline *pipeline)
 {
     struct pipeline_stages stages;
-    struct error why = {0}, said = {0};
+    struct error why = {0};
+    struct complaint complaint = {.at = 0};
     char library[QUEUE_LIBRARY];
-    moment said_at = 0;
     for (int64_t wait_ms = OPEN_SOON_MS; !stages_open(&stages, pipeline, &why); wait_ms = OPEN_AGAIN_MS) {
-        log_cannot_open(&why, &said, &said_at);
+        complain(&complaint, "cannot_open_queue", "requests are answered 503 until it can be", &why);
         if (pipeline->gate != NULL)
             gate_close(pipeline->gate);
         if (!wait_before_retry(pipeline, wait_ms))
             return false;
     }
-    if (said.text[0] != '\0')
+    if (complaint.said.text[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_opened");
     queue_library(pipeline->config, library);
     if (library[0] != '\0')
@@ -187,13 +183,34 @@ void pipeline_retry(struct pipeline *pipeline)
         start_reconciler(pipeline);
 }
 
+/* Makes what forwards, unless it is there. Returns false when that is not possible now, or the process is to stop. */
+static bool make_forwarder(struct pipeline *pipeline, struct complaint *complaint)
+{
+    struct error why = {0};
+    if (pipeline->stages.forwarder != NULL)
+        return true;
+    struct forwarder *forwarder = forwarder_new(pipeline->config, pipeline->stages.queue, &why);
+    if (forwarder == NULL) {
+        complain(complaint, "cannot_forward", "it is tried again; nothing is lost", &why);
+        return false;
+    }
+    forwarder_watch(forwarder, &pipeline->stages.telemetry);
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->stages.forwarder = forwarder;
+    bool on = !pipeline->stopping;
+    pthread_mutex_unlock(&pipeline->lock);
+    return on;
+}
+
 static void *run_pipeline(void *context)
 {
     struct pipeline *pipeline = context;
+    struct complaint complaint = {.at = 0};
     bool on = open_until_it_works(pipeline);
     if (on)
         start_reconciler(pipeline);
-    while (on && !forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
+    while (on && !(make_forwarder(pipeline, &complaint) &&
+                   forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER)))
         on = wait_before_retry(pipeline, OPEN_AGAIN_MS);
     pthread_mutex_lock(&pipeline->lock);
     pipeline->ended = true;

@@ -29,8 +29,14 @@ int daemon_serve(void);
  * command line with which it executes the program anew, NULL-terminated; the first is replaced. */
 int daemon_follow(char *const arguments[]);
 
-/* Serves the one CGI request of this process. With a durable queue a detached child forwards afterwards. */
+/* Serves the one CGI request of this process. With a durable queue a child of its own forwards afterwards. */
 int cgi_serve(void);
+
+/* Whether this process is that child, by its command line. */
+bool cgi_child_is_started(int argc, char *const argv[]);
+
+/* What the child does: forwards until nothing has come for more than a second, and ends. */
+int cgi_child_serve(void);
 
 /* ---- signals, whatever the process that started this one has ignored or blocked ---- */
 
@@ -62,6 +68,7 @@ void process_spare_memory(void);
 
 enum bounded {
     BOUNDED_DONE,      /* nothing that is due is left, or the time was over */
+    BOUNDED_LATE,      /* bounded_forward_on: the time was over */
     BOUNDED_STOPPED,   /* SIGTERM or SIGINT came, or the queue must be opened anew */
     BOUNDED_ELSEWHERE, /* another process forwards, and why says so */
     BOUNDED_FAILED,    /* the queue cannot be opened, and why says why */
@@ -72,6 +79,18 @@ enum bounded {
  * claimed and left them to this one. Batches in flight at the deadline are awaited; at a signal for shutdown_grace
  * only. The calling thread must have no queue open, and no other thread may wait for SIGTERM or SIGINT meanwhile. */
 enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why);
+
+/* How a process leaves that others rely on while it is there: who stores an event then starts nobody. */
+struct bounded_leave {
+    void (*leave)(void *context); /* from here on others know that it leaves; it looks at the queue once more */
+    bool (*stay)(void *context);  /* that look found something: whether it is this process that forwards it */
+    void *context;
+};
+
+/* The same for a process that stays until nothing has come for more than a second. It has left when the result is
+ * BOUNDED_DONE or BOUNDED_ELSEWHERE. leave: NULL: as bounded_forward. */
+enum bounded bounded_forward_on(const struct config *config, moment deadline, const struct bounded_leave *leave,
+                                struct error *why);
 
 /* ---- process.c: Where the last errors are kept (base/last_errors): in the state directory, or beside the
  * configuration where that directory cannot be used or is not known; never in a document root. ---- */

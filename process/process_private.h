@@ -56,6 +56,15 @@ void gate_close(struct gate *gate);
 /* No request may be in hand any more. */
 void gate_free(struct gate *gate);
 
+/* ---- cgi_child.c: The child of CGI requests. It outlives the request that started it and forwards what that one and
+ * the next stored. At most one lives at a time: it holds a lock (child.lock in the state directory) from before it
+ * starts until it leaves, and looks at the queue for the last time after that. ---- */
+
+/* Starts the child, unless one lives. It executes this program anew, has a session of its own and none of this
+ * process's descriptors. Call after the event is stored: a child that is alive then finds it. Threads may run. Where no
+ * child can be had, which is logged, another request or cron forwards. */
+void cgi_child_start(const struct config *config);
+
 /* ---- pipeline.c: The stages behind http in a process that lives long: queue, webhook, forwarder. A thread of their
  * own opens them, again and again where the queue cannot be opened (a full disk, a missing directory, another process
  * that repairs it), and forwards once they are open. ---- */

@@ -27,6 +27,7 @@ struct engine {
     void (*answer_request)(void *state, int64_t number, bool done, const char *words);
     int (*wake_fd)(void *state);
     void (*clear_wakeup)(void *state);
+    bool (*has_reader)(void *state); /* NULL: always false */
     bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);

@@ -117,6 +117,11 @@ void queue_clear_wakeup(struct queue *queue)
     queue->engine->clear_wakeup(queue->state);
 }
 
+bool queue_has_reader(struct queue *queue)
+{
+    return queue->engine->has_reader != NULL && queue->engine->has_reader(queue->state);
+}
+
 bool queue_settles_in_bulk(const struct queue *queue)
 {
     return queue->engine->settles_in_bulk != NULL && queue->engine->settles_in_bulk(queue->state);

@@ -163,6 +163,10 @@ int queue_wake_fd(struct queue *queue);
 /* Clears the wake-up; read the queue after this call, before sleeping. */
 void queue_clear_wakeup(struct queue *queue);
 
+/* Whether a process, this or another, has the queue claimed and is woken by appends. It reads what was appended before
+ * this call. */
+bool queue_has_reader(struct queue *queue);
+
 /* Whether settling in bulk is cheaper, and nothing speaks against it: then verdicts may wait some milliseconds for
  * others. May change at any time. */
 bool queue_settles_in_bulk(const struct queue *queue);

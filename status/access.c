@@ -5,19 +5,16 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/sha256.h"
 #include "base/text.h"
 
 #define LONG_AGO (INT64_MIN / 2)
-#define DIGEST 32
 #define HOUR_MS ((int64_t)3600000)
 
 /* ---- wrong passwords ---- */
@@ -112,15 +109,12 @@ bool guesses_wrong(struct guesses *guesses, const char *address, bool compared, 
 
 /* ---- who may see it ---- */
 
-static bool digest_of(const char *text, unsigned char out[static DIGEST])
-{
-    return EVP_Digest(text, strlen(text), out, NULL, EVP_sha256(), NULL) == 1;
-}
-
 static bool is_same(const char *a, const char *b)
 {
-    unsigned char left[DIGEST], right[DIGEST];
-    return digest_of(a, left) && digest_of(b, right) && CRYPTO_memcmp(left, right, DIGEST) == 0;
+    unsigned char left[SHA256_BYTES], right[SHA256_BYTES];
+    sha256(a, strlen(a), left);
+    sha256(b, strlen(b), right);
+    return secrets_equal(left, right, sizeof left);
 }
 
 /* These set REMOTE_USER only when they know who it is; some ways (client certificates) leave AUTH_TYPE out. */
@@ -168,7 +162,7 @@ static enum access_result check_password(const struct config *config, struct gue
     bool sent = request_basic(request, user, sizeof user, password, sizeof password);
     bool compared = sent && guesses_may_try(guesses, address, now);
     bool right = compared && is_right(config, user, password);
-    OPENSSL_cleanse(password, sizeof password);
+    explicit_bzero(password, sizeof password);
     if (!sent)
         return ACCESS_ASK;
     if (right)
@@ -195,7 +189,7 @@ void tokens_init(struct tokens *tokens)
 
 void tokens_free(struct tokens *tokens)
 {
-    OPENSSL_cleanse(tokens->secret, sizeof tokens->secret);
+    explicit_bzero(tokens->secret, sizeof tokens->secret);
     pthread_mutex_destroy(&tokens->lock);
 }
 
@@ -250,24 +244,24 @@ static bool find_secret(struct tokens *tokens, const struct config *config)
     return true;
 }
 
-static bool token_of(const struct tokens *tokens, int64_t hour, char out[static TOKEN_SIZE])
+static void token_of(const struct tokens *tokens, int64_t hour, char out[static TOKEN_SIZE])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned length = 0;
+    unsigned char digest[SHA256_BYTES];
+    struct hmac hmac;
     char text[48];
     int n = snprintf(text, sizeof text, "status %lld", (long long)hour);
-    if (HMAC(EVP_sha256(), tokens->secret, TOKEN_SECRET, (const unsigned char *)text, (size_t)n, digest, &length) ==
-            NULL ||
-        length != DIGEST)
-        return false;
-    text_hex_encode(digest, DIGEST, out);
-    return true;
+    hmac_begin(&hmac, tokens->secret, TOKEN_SECRET);
+    hmac_add(&hmac, text, (size_t)n);
+    hmac_end(&hmac, digest);
+    text_hex_encode(digest, sizeof digest, out);
 }
 
 bool tokens_make(struct tokens *tokens, const struct config *config, int64_t now_ms, char out[static TOKEN_SIZE])
 {
     pthread_mutex_lock(&tokens->lock);
-    bool made = find_secret(tokens, config) && token_of(tokens, now_ms / HOUR_MS, out);
+    bool made = find_secret(tokens, config);
+    if (made)
+        token_of(tokens, now_ms / HOUR_MS, out);
     pthread_mutex_unlock(&tokens->lock);
     return made;
 }
@@ -277,8 +271,10 @@ bool tokens_are_good(struct tokens *tokens, const struct config *config, int64_t
     char right[TOKEN_SIZE];
     bool good = false;
     pthread_mutex_lock(&tokens->lock);
-    for (int64_t hour = now_ms / HOUR_MS; find_secret(tokens, config) && hour >= now_ms / HOUR_MS - 1; hour--)
-        good |= token_of(tokens, hour, right) && is_same(right, token);
+    for (int64_t hour = now_ms / HOUR_MS; find_secret(tokens, config) && hour >= now_ms / HOUR_MS - 1; hour--) {
+        token_of(tokens, hour, right);
+        good |= is_same(right, token);
+    }
     pthread_mutex_unlock(&tokens->lock);
     return good;
 }

@@ -2,7 +2,6 @@
 #include "status/status_private.h"
 
 #include <ctype.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -351,5 +350,5 @@ void action_take(const struct config *config, struct tokens *tokens, struct queu
 
 void action_forget(struct shown_key *key)
 {
-    OPENSSL_cleanse(key, sizeof *key);
+    explicit_bzero(key, sizeof *key);
 }

@@ -2,11 +2,12 @@
  * page.js keeps it fresh. What came from outside is only ever written by write_html. */
 #include "status/status_private.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/sha256.h"
+#include "base/text.h"
 #include "health/findings.h"
 #include "webhook/webhook.h"
 
@@ -206,11 +207,10 @@ static const unsigned char script[] = {
 
 static void page_hash(struct buffer *out, const unsigned char *file, size_t length)
 {
-    unsigned char digest[32], text[48];
-    if (EVP_Digest(file, length, digest, NULL, EVP_sha256(), NULL) != 1)
-        return;
-    EVP_EncodeBlock(text, digest, sizeof digest);
-    write_format(out, "'sha256-%s'", (const char *)text);
+    unsigned char digest[SHA256_BYTES];
+    char text[TEXT_BASE64(sizeof digest)];
+    sha256(file, length, digest);
+    write_format(out, "'sha256-%s'", text_base64_encode(digest, sizeof digest, text));
 }
 
 void page_headers(struct buffer *out)

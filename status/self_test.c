@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 #include "base/http_request.h"
 #include "base/text.h"
 #include "config/config.h"
@@ -38,16 +36,14 @@ static size_t take_answer(char *data, size_t size, size_t count, void *context)
     return answer->failed ? 0 : length;
 }
 
-static bool sign_with(struct self_test *test, const struct signature_key *key)
+static void sign_with(struct self_test *test, const struct signature_key *key)
 {
     const char *stamp = test->timestamp + strlen("close-sig-timestamp: ");
     char digits[2 * SIGNATURE_BYTES + 1];
     unsigned char hash[SIGNATURE_BYTES];
-    bool good = signature_sign(key, stamp, WEBHOOK_TEST, strlen(WEBHOOK_TEST), hash);
-    if (good)
-        snprintf(test->hash, sizeof test->hash, "close-sig-hash: %s", text_hex_encode(hash, sizeof hash, digits));
-    test->is_signed = good;
-    return good;
+    signature_sign(key, stamp, WEBHOOK_TEST, strlen(WEBHOOK_TEST), hash);
+    snprintf(test->hash, sizeof test->hash, "close-sig-hash: %s", text_hex_encode(hash, sizeof hash, digits));
+    test->is_signed = true;
 }
 
 /* With a key that the program accepts for the source; one without any takes its write key. Returns false with the
@@ -59,7 +55,7 @@ static bool sign(struct self_test *test, struct error *why)
     snprintf(test->timestamp, sizeof test->timestamp, "close-sig-timestamp: %lld", (long long)(clock_unix_ms() / 1000));
     error_set(why, "out of memory");
     if (good && keys.count > 0)
-        good = sign_with(test, &keys.at[0]);
+        sign_with(test, &keys.at[0]);
     source_keys_free(&keys);
     return good;
 }
@@ -149,7 +145,7 @@ bool self_test(const struct config *config, const struct source *source, const c
                  test.shown_url, why.text,
                  own_command(line, config, source->name, "send-test --no-forward %.250s", test.shown_url));
     }
-    OPENSSL_cleanse(test.url, sizeof test.url);
+    explicit_bzero(test.url, sizeof test.url);
     buffer_free(&test.answer);
     return good;
 }

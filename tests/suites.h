@@ -101,6 +101,8 @@ void suite_json_texts(void);
 void suite_json_tree(void);
 void suite_life(void);
 void suite_life_cgi(void);
+void suite_no_libcurl(void);
+void suite_cgi_child(void);
 void suite_life_gate(void);
 void suite_life_processes(void);
 void suite_lifecycle(void);
@@ -163,5 +165,6 @@ void suite_webhook_choose(void);
 void suite_webhook_keys(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
+void suite_sha256(void);
 
 #endif

@@ -2,20 +2,17 @@
 #include "webhook/auth.h"
 
 #include "base/log.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "config/keyring.h"
 
-#include <openssl/core_names.h>
-#include <openssl/crypto.h>
-#include <openssl/params.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void take_digest(struct digest *digest, const char *write_key)
 {
-    SHA256((const unsigned char *)write_key, strlen(write_key), digest->bytes);
+    sha256(write_key, strlen(write_key), digest->bytes);
 }
 
 /* Prepares the configuration's keys, then those that `subscribe` obtained. */
@@ -107,7 +104,7 @@ bool source_auth_accepts(const struct source_auth *auth, const struct request_ke
     int taken = 0;
     for (size_t i = 0; i < auth->write_keys_count; i++) {
         for (size_t k = 0; k < keys->count; k++)
-            taken |= CRYPTO_memcmp(&auth->write_keys[i], &keys->at[k], sizeof(struct digest)) == 0;
+            taken |= secrets_equal(&auth->write_keys[i], &keys->at[k], sizeof(struct digest));
     }
     return taken;
 }
@@ -224,7 +221,7 @@ static struct auth_snapshot *read_snapshot(const struct config *config, const st
     *whole = keyring_read(config->state_dir, &held, &unread);
     struct auth_snapshot *snapshot = calloc(1, sizeof *snapshot);
     if (snapshot == NULL || !auth_table_init_with(&snapshot->table, config, *whole ? &held : NULL)) {
-        error_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
+        error_set(why, "out of memory");
         free(snapshot);
         snapshot = NULL;
     } else {
@@ -317,46 +314,24 @@ void auth_free(struct auth *auth)
 
 #define TIMESTAMP_DIGITS 15
 
-static EVP_MAC_CTX *keyed_context(EVP_MAC *hmac, const struct signature_key *key)
-{
-    char digest[] = "SHA256";
-    OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_END};
-    EVP_MAC_CTX *context = EVP_MAC_CTX_new(hmac);
-    if (context == NULL || EVP_MAC_init(context, key->bytes, key->length, parameters) == 1)
-        return context;
-    EVP_MAC_CTX_free(context);
-    return NULL;
-}
-
-/* Prepares keys until one fails. Returns how many were prepared. */
-static size_t prepare_keys(EVP_MAC_CTX **keyed, EVP_MAC *hmac, const struct signature_key *keys, size_t count)
-{
-    size_t ready = 0;
-    while (ready < count && (keyed[ready] = keyed_context(hmac, &keys[ready])) != NULL)
-        ready++;
-    return ready;
-}
-
 bool signers_init(struct signers *signers, const struct signature_key *keys, size_t count)
 {
     *signers = (struct signers){0};
     if (count == 0)
         return true;
-    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    EVP_MAC_CTX **keyed = calloc(count, sizeof(EVP_MAC_CTX *));
-    size_t ready = hmac != NULL && keyed != NULL ? prepare_keys(keyed, hmac, keys, count) : 0;
-    EVP_MAC_free(hmac);
-    *signers = (struct signers){.keyed = keyed, .count = ready};
-    if (ready == count)
-        return true;
-    signers_free(signers);
-    return false;
+    signers->keyed = calloc(count, sizeof *signers->keyed);
+    if (signers->keyed == NULL)
+        return false;
+    signers->count = count;
+    for (size_t i = 0; i < count; i++)
+        hmac_begin(&signers->keyed[i], keys[i].bytes, keys[i].length);
+    return true;
 }
 
 void signers_free(struct signers *signers)
 {
-    for (size_t i = 0; signers->keyed != NULL && i < signers->count; i++)
-        EVP_MAC_CTX_free(signers->keyed[i]);
+    if (signers->keyed != NULL)
+        explicit_bzero(signers->keyed, signers->count * sizeof *signers->keyed);
     free(signers->keyed);
     *signers = (struct signers){0};
 }
@@ -387,36 +362,29 @@ bool signature_is_current(const struct signature *signature, int64_t now_ms, int
     return age <= tolerance_ms && -age <= tolerance_ms;
 }
 
-/* Signs with a copy of a keyed context, which is cheaper than setting the key again, and threads share nothing. */
-static bool sign(EVP_MAC_CTX *keyed, const struct signature *signature, const char *body, size_t length,
+/* keyed is a copy, which is cheaper than setting the key again, and threads share nothing. */
+static void sign(struct hmac keyed, const char *timestamp, const char *body, size_t length,
                  unsigned char hash[static SIGNATURE_BYTES])
 {
-    size_t written = 0;
-    EVP_MAC_CTX *context = EVP_MAC_CTX_dup(keyed);
-    bool done = context != NULL &&
-                EVP_MAC_update(context, (const unsigned char *)signature->timestamp, strlen(signature->timestamp)) &&
-                EVP_MAC_update(context, (const unsigned char *)body, length) &&
-                EVP_MAC_final(context, hash, &written, SIGNATURE_BYTES) && written == SIGNATURE_BYTES;
-    EVP_MAC_CTX_free(context);
-    return done;
+    hmac_add(&keyed, timestamp, strlen(timestamp));
+    hmac_add(&keyed, body, length);
+    hmac_end(&keyed, hash);
 }
 
 enum signature_result signature_find(const struct signature *signature, const struct signers *signers, const char *body,
                                      size_t length, size_t *which)
 {
-    int good = 0, failed = 0;
+    int good = 0;
     size_t found = 0;
     for (size_t i = signers->count; i-- > 0;) {
-        unsigned char hash[SIGNATURE_BYTES] = {0};
-        failed |= !sign(signers->keyed[i], signature, body, length, hash);
-        int matches = CRYPTO_memcmp(hash, signature->hash, SIGNATURE_BYTES) == 0;
+        unsigned char hash[SIGNATURE_BYTES];
+        sign(signers->keyed[i], signature->timestamp, body, length, hash);
+        int matches = secrets_equal(hash, signature->hash, SIGNATURE_BYTES);
         found = matches ? i : found;
         good |= matches;
     }
     if (which != NULL)
         *which = found;
-    if (failed)
-        return SIGNATURE_FAILED;
     return good ? SIGNATURE_GOOD : SIGNATURE_WRONG;
 }
 
@@ -426,17 +394,11 @@ enum signature_result signature_check(const struct signature *signature, const s
     return signature_find(signature, signers, body, length, NULL);
 }
 
-bool signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+void signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
                     unsigned char hash[static SIGNATURE_BYTES])
 {
-    struct signers signers;
-    size_t written = 0;
-    if (!signers_init(&signers, key, 1))
-        return false;
-    EVP_MAC_CTX *hmac = signers.keyed[0];
-    bool made = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
-                EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
-                EVP_MAC_final(hmac, hash, &written, SIGNATURE_BYTES) && written == SIGNATURE_BYTES;
-    signers_free(&signers);
-    return made;
+    struct hmac keyed;
+    hmac_begin(&keyed, key->bytes, key->length);
+    sign(keyed, timestamp, body, length, hash);
+    explicit_bzero(&keyed, sizeof keyed);
 }

@@ -3,7 +3,6 @@
 #ifndef WEBHOOK_AUTH_H
 #define WEBHOOK_AUTH_H
 
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -11,17 +10,18 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "base/sha256.h"
 #include "config/config.h"
 #include "config/keyring.h"
 
 /* ---- signatures: Close's signature: hex(HMAC-SHA256(key, timestamp + raw body)), in the headers close-sig-hash and
  * close-sig-timestamp. Pure: no clock, no I/O. ---- */
 
-#define SIGNATURE_BYTES 32
+#define SIGNATURE_BYTES SHA256_BYTES
 
 /* The prepared keys of one source. Immutable once prepared: any thread. */
 struct signers {
-    EVP_MAC_CTX **keyed; /* one per key, copied for each request */
+    struct hmac *keyed; /* one per key, copied for each request */
     size_t count;
 };
 
@@ -35,10 +35,9 @@ struct signature {
 enum signature_result {
     SIGNATURE_GOOD,
     SIGNATURE_WRONG,
-    SIGNATURE_FAILED, /* out of memory: the result is unknown */
 };
 
-/* Prepares the keys. Returns false when memory or the algorithm is missing; then nothing needs freeing. */
+/* Prepares the keys. Returns false when memory is out; then nothing needs freeing. */
 bool signers_init(struct signers *signers, const struct signature_key *keys, size_t count);
 
 void signers_free(struct signers *signers);
@@ -60,8 +59,8 @@ bool signature_is_current(const struct signature *signature, int64_t now_ms, int
 enum signature_result signature_find(const struct signature *signature, const struct signers *signers, const char *body,
                                      size_t length, size_t *which);
 
-/* Makes the signature over the raw body with this timestamp's text. Returns false when out of memory. */
-bool signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+/* Makes the signature over the raw body with this timestamp's text. */
+void signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
                     unsigned char hash[static SIGNATURE_BYTES]);
 
 /* As signature_find, without telling which key. */
@@ -70,11 +69,9 @@ enum signature_result signature_check(const struct signature *signature, const s
 
 /* ---- sources ---- */
 
-#define DIGEST_BYTES 32
-
 /* SHA-256 of a write key: the same length for all keys, so comparisons take constant time. */
 struct digest {
-    unsigned char bytes[DIGEST_BYTES];
+    unsigned char bytes[SHA256_BYTES];
 };
 
 /* A source and its keys. Immutable once prepared: any thread. */

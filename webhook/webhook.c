@@ -163,7 +163,6 @@ static enum refusal check_signers(struct webhook_request *hook, const struct sig
     static const enum refusal refusals[] = {
         [SIGNATURE_GOOD] = REFUSAL_NONE,
         [SIGNATURE_WRONG] = REFUSED_SIGNATURE,
-        [SIGNATURE_FAILED] = REFUSED_NO_MEMORY,
     };
     size_t which;
     enum signature_result result = signature_find(&hook->signature, signers, hook->body, hook->length, &which);
@@ -176,7 +175,6 @@ static enum refusal check_signers(struct webhook_request *hook, const struct sig
 static enum refusal find_signer(struct webhook_request *hook)
 {
     const struct auth_table *table = &hook->snapshot->table;
-    bool failed = false;
     size_t found = 0;
     for (size_t i = 0; i < table->count; i++) {
         enum refusal refusal = check_signers(hook, &table->at[i].signers);
@@ -184,13 +182,10 @@ static enum refusal find_signer(struct webhook_request *hook)
             hook->auth = &table->at[i];
             found = hook->signer;
         }
-        failed = failed || refusal == REFUSED_NO_MEMORY;
     }
     hook->signer = found;
     if (hook->auth != NULL)
         return check_time(hook);
-    if (failed)
-        return REFUSED_NO_MEMORY;
     return table->any_incomplete ? REFUSED_NO_KEY : REFUSED_SIGNATURE;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,12 +177,21 @@ static enum database_result set_up_in_turn(struct database *database, const char
     return result;
 }
 
+/* By itself SQLite makes room for twenty pages with the first one, and touches each: a fifth of what it costs to open a
+ * database. Where SQLite is in use already it says so, and nothing changes. */
+static void make_no_pages_in_advance(void)
+{
+    sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
+}
+
 /* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one.
  *
  * Debian's SQLite by default overwrites all deleted content through the log: deleting events would need as much space
  * there as the events. FAST overwrites only within pages that are written anyway. */
 enum database_result database_connect(struct database *database, const char *path)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_no_pages_in_advance);
     int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK)
         code = sqlite3_exec(database->db, "PRAGMA secure_delete = FAST", NULL, NULL, NULL);

@@ -290,6 +290,7 @@ const struct engine queue_engine_sqlite = {
     .answer_request = store_answer_request,
     .wake_fd = store_wake_fd,
     .clear_wakeup = store_clear_wakeup,
+    .has_reader = store_has_reader,
     .is_steady = store_is_steady,
     .must_reopen = store_must_reopen,
     .close = store_close,

@@ -348,6 +348,18 @@ int store_wake_fd(void *state)
     return store->wake_fd;
 }
 
+/* A FIFO that nobody reads cannot be opened for writing. */
+bool store_has_reader(void *state)
+{
+    const struct store *store = state;
+    char path[STATE_PATH];
+    directory_path(path, store->directory, "wake");
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 void store_clear_wakeup(void *state)
 {
     struct store *store = state;

@@ -161,6 +161,83 @@ static void while_another_forwards_it_leaves(void)
     rig_stop(&rig);
 }
 
+/* A process on which others rely: what they do between its last step and its last look. */
+struct relied_on {
+    const struct rig *rig;
+    unsigned left, stayed; /* how often */
+    bool stays;
+    struct queue *other; /* of a process that has the claim, and has looked for the last time; NULL: none */
+};
+
+/* Somebody stored an event and saw that the process is still there. */
+static void append_at_the_last_moment(void *context)
+{
+    struct relied_on *relied_on = context;
+    if (relied_on->left++ == 0)
+        append(relied_on->rig, "one", "ev_last");
+    if (relied_on->other != NULL)
+        queue_close(relied_on->other);
+    relied_on->other = NULL;
+}
+
+static bool count_stay(void *context)
+{
+    struct relied_on *relied_on = context;
+    relied_on->stayed++;
+    return relied_on->stays;
+}
+
+static struct relied_on leave_late(const struct rig *rig, bool stays, struct queue *other)
+{
+    struct error why = {0};
+    struct relied_on relied_on = {.rig = rig, .stays = stays, .other = other};
+    const struct bounded_leave leave = {append_at_the_last_moment, count_stay, &relied_on};
+    CU_ASSERT_EQUAL(bounded_forward_on(&rig->made.config, clock_now() + PATIENCE_MS, &leave, &why), BOUNDED_DONE);
+    return relied_on;
+}
+
+static void what_comes_at_the_last_moment_is_delivered(void)
+{
+    struct rig rig;
+    rig_start(&rig);
+    append(&rig, "one", "ev_1");
+    moment start = clock_now();
+    struct relied_on relied_on = leave_late(&rig, true, NULL);
+    CU_ASSERT(clock_now() - start > 2000); /* each time nothing came for a second */
+    CU_ASSERT_EQUAL(relied_on.stayed, 1);
+    CU_ASSERT_EQUAL(relied_on.left, 2);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 2);
+    rig_stop(&rig);
+}
+
+static void or_left_to_who_has_come(void)
+{
+    struct rig rig;
+    rig_start(&rig);
+    struct relied_on relied_on = leave_late(&rig, false, NULL);
+    CU_ASSERT_EQUAL(relied_on.stayed, 1);
+    CU_ASSERT_EQUAL(relied_on.left, 1);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 0);
+    CU_ASSERT_EQUAL(counts_of(&rig, "one").waiting, 1);
+    rig_stop(&rig);
+}
+
+/* Who has the claim when this process comes may look for the last time before what comes then. */
+static void what_came_while_another_ended_is_delivered(void)
+{
+    struct rig rig;
+    struct error why = {0};
+    rig_start(&rig);
+    append(&rig, "one", "ev_1");
+    struct queue *other = open_queue(&rig);
+    CU_ASSERT_TRUE_FATAL(queue_claim(other, &why));
+    struct relied_on relied_on = leave_late(&rig, true, other);
+    CU_ASSERT_EQUAL(relied_on.stayed, 0);
+    CU_ASSERT_EQUAL(relied_on.left, 1);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 2);
+    rig_stop(&rig);
+}
+
 static void a_queue_that_cannot_be_opened_is_told(void)
 {
     struct rig rig;
@@ -241,6 +318,9 @@ void suite_life(void)
         {"what waits for a later try is not waited for", what_waits_for_a_later_try_is_not_waited_for},
         {"the deadline ends it, the batch in hand is awaited", the_deadline_ends_it},
         {"while another process forwards it leaves", while_another_forwards_it_leaves},
+        {"what comes at the last moment is delivered", what_comes_at_the_last_moment_is_delivered},
+        {"or left to who has come", or_left_to_who_has_come},
+        {"what came while another ended is delivered", what_came_while_another_ended_is_delivered},
         {"a queue that cannot be opened is told", a_queue_that_cannot_be_opened_is_told},
         {"no event lies between two children", no_event_lies_between_two_children},
         {"cron leaves a mark", cron_leaves_a_mark},

@@ -81,6 +81,7 @@ static void another_folder_is_advised(void)
     /* An empty folder in the place of a state directory that was moved: the running program notes what is wrong. */
     CU_ASSERT(temporary_write(directory, "last-errors.txt", 0600, "", 0));
     CU_ASSERT(temporary_write(directory, "recent.2", 0600, "", 0));
+    CU_ASSERT(temporary_write(directory, "child.lock", 0600, "", 0));
     CU_ASSERT(state_folder_is_own(directory));
     CU_ASSERT(temporary_write(directory, "letter.txt", 0600, "", 0));
     CU_ASSERT_FALSE(state_folder_is_own(directory));

@@ -29,7 +29,7 @@ LANES = 4
 CUTS_EACH = 4  # a trial: a fresh disk, and so many cuts
 PACKAGES = ["lighttpd", "spawn-fcgi", "apache2", "libapache2-mod-fcgid", "linux-image-amd64", "xfsprogs", "btrfs-progs",
             "e2fsprogs", "quota", "kmod", "busybox-static", "iproute2", "procps", "ca-certificates", "libfcgi0ldbl",
-            "libjson-c5", "libcurl4", "libinih1", "libisal2", "libuuid1", "libsqlite3-0", "libssl3", "libseccomp2"]
+            "libjson-c5", "libcurl4", "libinih1", "libisal2", "libuuid1", "libsqlite3-0", "libnettle8", "libseccomp2"]
 
 # File system, journal mode of the queue, web server, and what else is scarce.
 WAYS = ["ext4 wal spawn", "xfs truncate lighttpd", "ext4 truncate spawn", "xfs wal lighttpd", "btrfs truncate spawn",

@@ -14,6 +14,8 @@
 #include "tests/support/event.h"
 #include "tests/support/signature.h"
 
+#define ENDS_MS 10000 /* after SIGKILL */
+
 #define COMMAND_MS 120000
 #define WORDS_MOST 8
 
@@ -90,7 +92,25 @@ static bool runs(const char *process, const char *program)
     return strcmp(path, program) == 0;
 }
 
-/* Sends a signal (0: none) to all that run it. Returns how many. */
+/* A killed process that is about to end no longer says what it executes, and still has its locks: only when it is a
+ * zombie, or is gone, it has none. */
+static void wait_for_end(pid_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    for (moment deadline = clock_now() + ENDS_MS; clock_now() < deadline; poll(NULL, 0, 1)) {
+        FILE *file = fopen(path, "re");
+        size_t length = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
+        if (file != NULL)
+            fclose(file);
+        text[length] = '\0';
+        const char *name_ends = strrchr(text, ')'); /* the process state is the letter that follows the name */
+        if (name_ends == NULL || strncmp(name_ends, ") Z", 3) == 0 || strncmp(name_ends, ") X", 3) == 0)
+            return;
+    }
+}
+
+/* Sends a signal (0: none) to all that run it; after SIGKILL waits for their ends. Returns how many. */
 static size_t signal_all(const struct site *site, int number)
 {
     char program[PATH_SIZE], real[PATH_MAX];
@@ -103,7 +123,10 @@ static size_t signal_all(const struct site *site, int number)
         long pid = strtol(entry->d_name, NULL, 10);
         if (pid <= 0 || !runs(entry->d_name, real))
             continue;
-        count += kill((pid_t)pid, number) == 0;
+        bool sent = kill((pid_t)pid, number) == 0;
+        if (sent && number == SIGKILL)
+            wait_for_end((pid_t)pid);
+        count += sent;
     }
     closedir(directory);
     return count;
