@@ -2,6 +2,7 @@
 #include "tests/suites.h"
 
 #include <CUnit/CUnit.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -112,6 +113,18 @@ static void what_comes_late_is_delivered(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* A killed process is a zombie before its last thread has let go of its locks. */
+static void wait_unlocked(const struct site *site)
+{
+    char path[PATH_SIZE];
+    int lock = -1, error = EWOULDBLOCK;
+    path_join(path, site->directory, "state/child.lock");
+    for (moment deadline = clock_now() + SOON_MS; error != 0 && clock_now() < deadline; poll(NULL, 0, 10))
+        error = lock_take(&lock, path, LOCK_EX | LOCK_NB);
+    CU_ASSERT_EQUAL(error, 0);
+    close(lock);
+}
+
 static void where_it_was_killed_the_next_event_starts_another(void)
 {
     struct site site;
@@ -121,6 +134,7 @@ static void where_it_was_killed_the_next_event_starts_another(void)
         CU_ASSERT(standin_wait_held(site.standin, 1, SOON_MS));
         CU_ASSERT(programs_kill(&site) > 0);
         CU_ASSERT(programs_wait_gone(&site, SOON_MS));
+        wait_unlocked(&site);
         site_standin_down(&site);
         CU_ASSERT(site_standin_up(&site));
         CU_ASSERT_EQUAL(site_send(&site, "ev_2").status, 200);
