@@ -21,6 +21,14 @@ static _Noreturn void give_up(const char *what)
     _exit(1);
 }
 
+static FILE *open_or_give_up(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        give_up(path);
+    return file;
+}
+
 /* The path with another ending. */
 static void beside(char out[static PATH_MAX], const char *self, const char *ending)
 {
@@ -34,9 +42,7 @@ static _Noreturn void run(const char *self)
     static char line[VARIABLES_MOST][4096];
     char path[PATH_MAX];
     beside(path, self, ".run");
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        give_up(path);
+    FILE *file = open_or_give_up(path);
     for (size_t i = 0; i < VARIABLES_MOST && fgets(line[i], sizeof line[i], file) != NULL; i++) {
         line[i][strcspn(line[i], "\n")] = '\0';
         if (i > 0 && line[i][0] != '\0' && putenv(line[i]) != 0)
