@@ -63,16 +63,16 @@ static bool is_active(const struct subscribing *work, const struct rotation *rot
 enum rotation_stage rotation_judge(const struct subscribing *work, const struct rotation *rotation,
                                    const struct subscription *successor, int64_t complete_us, struct error *why)
 {
-    char line[OWN_COMMAND];
     bool is_held = false;
     why->text[0] = '\0';
     if (successor != NULL && !find_key(work, rotation->to, &is_held, why))
         return ROTATION_WAITS;
-    if (!is_held) {
+    if (successor == NULL || !is_held) {
         say_called_off(work, rotation, successor != NULL, why);
         return ROTATION_CALLED_OFF;
     }
     if (!is_active(work, rotation, successor)) {
+        char line[OWN_COMMAND];
         error_set(why, "the new subscription %s is paused, so the old one %s stays until `%s` has activated it",
                   rotation->to, rotation->from,
                   own_command(line, work->config, work->source->name, "resume %s", rotation->to));

@@ -89,15 +89,17 @@ static bool subscribe_store_key(const struct subscribing *work, const struct sub
 }
 
 /* Of all subscriptions in the list that the note is about and whose key is not held here: stores the key where Close
- * shows it, else removes the subscription. taken: gets the id of one whose key was stored; NULL: all are to be removed.
- */
+ * shows it, else removes the subscription, unless somebody else may have its key. taken: gets the id of one whose key
+ * was stored; NULL: all are to be removed. */
 static enum close_result subscribe_sweep(const struct subscribing *work, const struct subscriptions *list,
                                          const char *note, char *taken, bool *changed, struct error *why)
 {
     char url[2100], line[OWN_COMMAND];
     enum close_result result = CLOSE_DONE;
     int64_t age_ms = clock_unix_ms() - files_number(note, "started_ms", 0);
-    bool stale = age_ms < 0 || age_ms > STALE_MS;
+    /* a later process: one of the configuration's keys may be the missing one, copied from Close's pages */
+    bool is_later = taken != NULL && list == work->list;
+    bool stale = age_ms < 0 || age_ms > STALE_MS || (is_later && work->source->signature_keys > 0);
     files_value(note, "url", url, sizeof url);
     for (size_t i = 0; i < list->count && result == CLOSE_DONE; i++) {
         const struct subscription *one = &list->at[i];

@@ -449,7 +449,7 @@ static int begin_again(struct close_session *session, const struct rotation *rot
 {
     const struct subscription *old = close_session_find(session, rotation->from);
     int code = old == NULL ? COMMAND_FAILED : begin_rotation(session, old);
-    printf("before that: %s\n", why->text);
+    printf("(%s)\n", why->text);
     return code;
 }
 
