@@ -101,12 +101,13 @@ struct reconcile_report {
     struct import_counts counts; /* of the first reading */
     struct import_counts second; /* of what was read a second time */
     bool resumed;                /* a paused subscription was activated again */
-    bool rotated;                /* an old subscription was removed */
+    char rotation[512];          /* what became of a rotation, for people; "": nothing new */
 };
 
 /* Reads the Event Log from where the last run ended until five minutes ago, by Close's clock, and appends what is
- * missing; checks the subscriptions; ends a rotation whose old subscription is not needed any more. queue: of the
- * calling thread alone; it must keep events on disk. TROUBLE and FAILED come with the reason, and are logged. */
+ * missing; checks the subscriptions; ends a rotation whose old subscription is not needed any more, or calls it off
+ * (TROUBLE). queue: of the calling thread alone; it must keep events on disk. TROUBLE and FAILED come with the reason,
+ * and are logged. */
 enum reconcile_result closeapi_reconcile(const struct config *config, const struct source *source, struct queue *queue,
                                          const struct reconcile_options *options, struct reconcile_report *report,
                                          struct error *why);
@@ -252,7 +253,7 @@ void setback_from(struct completeness *state, int64_t from_ms);
 void setback_advise(const struct loss *loss, const char *source, char *out, size_t size);
 
 /* ---- subscribe.c: Creating a subscription so that its signature key is never lost, whatever is killed in between; and
- * the end of a rotation. ---- */
+ * the note of a rotation. ---- */
 
 /* The work on the subscriptions of a source. All is borrowed: the directory of closeapi_directory, the list of
  * subscriptions_list. The caller holds the lock `subscribe.lock` in that directory. */
@@ -290,8 +291,33 @@ bool rotation_read(const char *directory, struct rotation *rotation);
 bool rotation_intend(const struct subscribing *work, const struct subscription *old, struct error *why);
 bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why);
 
-/* Removes the old subscription when the new one delivers and the Event Log was read beyond its creation. complete_us:
- * until when the log was read. *ended: the rotation is over. Else why says what is missing, also when DONE. */
-enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, bool *ended, struct error *why);
+/* Removes the note: there is no rotation any more. */
+bool rotation_forget(const char *directory, struct error *why);
+
+/* ---- rotation.c: The end of a rotation. The old subscription is removed only when Close has said in the same round
+ * that the new one is there and active, its key is held here, it has delivered, and the Event Log was read beyond its
+ * creation. ---- */
+
+enum rotation_stage {
+    ROTATION_NONE,       /* there is no rotation */
+    ROTATION_WAITS,      /* for a delivery, or for the Event Log */
+    ROTATION_HELD_UP,    /* the new one is not active: the old one stays until somebody resumes the new one */
+    ROTATION_CALLED_OFF, /* the new one is gone, or its key is: the old one stays */
+    ROTATION_OVER,       /* nothing depends on the old one any more */
+};
+
+/* Judges a rotation and changes nothing. successor: what Close says about the new subscription; NULL: it does not
+ * exist. complete_us: until when the Event Log was read. why: what is missing and what to do; "" when OVER. */
+enum rotation_stage rotation_judge(const struct subscribing *work, const struct rotation *rotation,
+                                   const struct subscription *successor, int64_t complete_us, struct error *why);
+
+/* Asks Close about the new subscription of the rotation, if there is one, and judges. On anything but DONE Close did
+ * not tell, or another step failed; why has the reason. */
+enum close_result rotation_look(const struct subscribing *work, struct rotation *rotation, int64_t complete_us,
+                                enum rotation_stage *stage, struct error *why);
+
+/* The same, and does what follows: removes the old subscription, or the note of a rotation that is called off. */
+enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, enum rotation_stage *stage,
+                                 struct error *why);
 
 #endif

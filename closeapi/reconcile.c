@@ -142,15 +142,36 @@ static enum close_result reconcile_list_subscriptions(struct reconcile_run *run)
 
 /* ---- one run, from its lock to its report ---- */
 
+/* One that is called off is trouble: whoever began it has the old key still. A subscription that Close has paused was
+ * reported before. */
+static void reconcile_report_rotation(struct reconcile_run *run, enum rotation_stage stage, const struct error *why)
+{
+    if (stage == ROTATION_OVER)
+        snprintf(run->report->rotation, sizeof run->report->rotation,
+                 "the rotation is over: the old subscription is removed");
+    if (stage != ROTATION_CALLED_OFF && stage != ROTATION_HELD_UP)
+        return;
+    bool is_off = stage == ROTATION_CALLED_OFF;
+    snprintf(run->report->rotation, sizeof run->report->rotation, "%s", why->text);
+    if (is_off && run->state.trouble[0] == '\0')
+        snprintf(run->state.trouble, sizeof run->state.trouble, "%s", why->text);
+    if (!run->options->silent)
+        log_write(LEVEL_WARN, "msg=%s source=%s advice=\"%s\"", is_off ? "rotation_called_off" : "rotation_held_up",
+                  run->source->name, why->text);
+}
+
 static void reconcile_end_rotation(struct reconcile_run *run)
 {
     struct error why = {0};
+    enum rotation_stage stage;
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
     if (lock < 0)
         return;
     const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
-    if (rotation_go_on(&work, run->state.until_ms * 1000, &run->report->rotated, &why) != CLOSE_DONE)
+    if (rotation_go_on(&work, run->state.until_ms * 1000, &stage, &why) != CLOSE_DONE)
         log_write(LEVEL_WARN, "msg=rotation_not_ended source=%s reason=\"%s\"", run->source->name, why.text);
+    else
+        reconcile_report_rotation(run, stage, &why);
     close(lock);
 }
 

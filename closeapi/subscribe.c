@@ -89,15 +89,17 @@ static bool subscribe_store_key(const struct subscribing *work, const struct sub
 }
 
 /* Of all subscriptions in the list that the note is about and whose key is not held here: stores the key where Close
- * shows it, else removes the subscription. taken: gets the id of one whose key was stored; NULL: all are to be removed.
- */
+ * shows it, else removes the subscription, unless somebody else may have its key. taken: gets the id of one whose key
+ * was stored; NULL: all are to be removed. */
 static enum close_result subscribe_sweep(const struct subscribing *work, const struct subscriptions *list,
                                          const char *note, char *taken, bool *changed, struct error *why)
 {
     char url[2100], line[OWN_COMMAND];
     enum close_result result = CLOSE_DONE;
     int64_t age_ms = clock_unix_ms() - files_number(note, "started_ms", 0);
-    bool stale = age_ms < 0 || age_ms > STALE_MS;
+    /* a later process: one of the configuration's keys may be the missing one, copied from Close's pages */
+    bool is_later = taken != NULL && list == work->list;
+    bool stale = age_ms < 0 || age_ms > STALE_MS || (is_later && work->source->signature_keys > 0);
     files_value(note, "url", url, sizeof url);
     for (size_t i = 0; i < list->count && result == CLOSE_DONE; i++) {
         const struct subscription *one = &list->at[i];
@@ -321,7 +323,7 @@ enum close_result subscribe_create(const struct subscribing *work, const char *b
     return result;
 }
 
-/* ---- the end of a rotation: the old subscription is removed when nothing depends on it any more ---- */
+/* ---- the note of a rotation ---- */
 
 bool rotation_read(const char *directory, struct rotation *rotation)
 {
@@ -351,43 +353,9 @@ bool rotation_write(const char *directory, const struct rotation *rotation, stru
     return files_replace(directory, ROTATING, text, why);
 }
 
-static enum close_result rotation_end(const struct subscribing *work, const struct rotation *rotation,
-                                      struct error *why)
+bool rotation_forget(const char *directory, struct error *why)
 {
-    enum close_result result = subscriptions_delete(work->client, rotation->from, why);
-    if (result != CLOSE_DONE)
-        return result;
-    if (!keyring_remove(work->config->state_dir, work->source->name, rotation->from, why) ||
-        !closeapi_note_pause(work->directory, rotation->from, false, why) ||
-        !files_remove(work->directory, ROTATING, why))
-        return CLOSE_FAILED;
-    log_write(LEVEL_INFO, "msg=rotated source=%s removed=%s subscription=%s", work->source->name, rotation->from,
-              rotation->to);
-    return CLOSE_DONE;
-}
-
-enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, bool *ended, struct error *why)
-{
-    struct rotation rotation;
-    *ended = false;
-    why->text[0] = '\0';
-    if (!rotation_read(work->directory, &rotation))
-        return CLOSE_DONE;
-    if (!keyring_was_used(work->config->state_dir, rotation.to)) {
-        error_set(why, "nothing has come from the new subscription %s yet, so the old one %s stays", rotation.to,
-                  rotation.from);
-        return CLOSE_DONE;
-    }
-    if (complete_us <= rotation.created_us) {
-        error_set(why,
-                  "the Event Log is not reconciled past the new subscription's creation yet (that takes 5 minutes "
-                  "at least), so the old one %s stays",
-                  rotation.from);
-        return CLOSE_DONE;
-    }
-    enum close_result result = rotation_end(work, &rotation, why);
-    *ended = result == CLOSE_DONE;
-    return result;
+    return files_remove(directory, ROTATING, why);
 }
 
 /* ---- whether the API key and the subscriptions of a source are in order, for `closecrm.fcgi check`. Changes
@@ -395,10 +363,24 @@ enum close_result rotation_go_on(const struct subscribing *work, int64_t complet
 
 #define PATIENCE_MS 5000
 
+/* ", of which NEW is taking the place of OLD" while a rotation is under way, else "". Returns out. */
+#define ROTATION_WORDS (2 * KEYRING_ID + 50)
+static const char *rotation_words(const struct config *config, const struct source *source,
+                                  char out[static ROTATION_WORDS])
+{
+    char directory[FILES_PATH];
+    struct rotation rotation;
+    out[0] = '\0';
+    snprintf(directory, sizeof directory, "%.3800s/closeapi/%.200s", config->state_dir, source->name);
+    if (rotation_read(directory, &rotation))
+        snprintf(out, ROTATION_WORDS, ", of which %s is taking the place of %s", rotation.to, rotation.from);
+    return out;
+}
+
 static bool are_subscriptions_active(const struct config *config, const struct source *source,
                                      const struct coverage *coverage, struct error *why)
 {
-    char words[COMPLETENESS_WORDS], line[OWN_COMMAND];
+    char words[COMPLETENESS_WORDS], line[OWN_COMMAND], rotation[ROTATION_WORDS];
     struct completeness complete;
     for (size_t i = 0; i < coverage->count; i++) {
         const struct subscription *one = coverage->at[i];
@@ -411,8 +393,8 @@ static bool are_subscriptions_active(const struct config *config, const struct s
     }
     if (!closeapi_completeness(config, source, &complete, why))
         return false;
-    error_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, text_plural(coverage->count),
-              completeness_words(&complete, words));
+    error_set(why, "the API key is good, %zu subscription%s%s; %s", coverage->count, text_plural(coverage->count),
+              rotation_words(config, source, rotation), completeness_words(&complete, words));
     completeness_free(&complete);
     return true;
 }

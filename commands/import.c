@@ -36,6 +36,7 @@ static void print_reconcile_json(const struct close_session *session, const stru
     output_number(json, "hidden", report->counts.hidden + report->second.hidden);
     output_number(json, "pages", report->counts.pages + report->second.pages);
     output_bool(json, "resumed", report->resumed);
+    output_text(json, "rotation", report->rotation[0] == '\0' ? NULL : report->rotation);
     output_us(json, "complete_since", complete->since_ms * 1000);
     output_us(json, "complete_until", complete->until_ms * 1000);
     output_us(json, "verified_until", complete->verified_ms * 1000);
@@ -61,8 +62,8 @@ static void print_reconcile_text(const struct close_session *session, const stru
                report->second.fresh == 1 ? "was" : "were");
     if (report->resumed)
         printf("Close had paused the subscription: it was activated again\n");
-    if (report->rotated)
-        printf("the rotation is over: the old subscription is removed\n");
+    if (report->rotation[0] != '\0' && strcmp(report->rotation, complete->trouble) != 0)
+        printf("%s\n", report->rotation);
     printf("%s\n", completeness_words(complete, words));
     if (after_pause)
         printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");

@@ -107,6 +107,31 @@ static void print_sources(const struct config *config, const struct source *sour
     puts(":");
 }
 
+/* The rotation of each source that asks this Close, in a line. */
+static void print_rotations(const struct close_session *session, const struct source *first)
+{
+    const struct config *config = session->config;
+    for (const struct source *source = first; source < config->source + config->sources; source++) {
+        char directory[4096];
+        struct rotation rotation;
+        struct completeness state = {0};
+        struct error why = {0};
+        const struct subscribing work = {config, source, session->client, directory, &session->list};
+        if ((source != first && !are_of_one_close(first, source)) ||
+            !closeapi_directory(config, source, directory, &why) || !rotation_read(directory, &rotation) ||
+            !completeness_read(directory, &state, &why))
+            continue;
+        const struct subscription *successor = subscriptions_find(&session->list, rotation.to);
+        enum rotation_stage stage = rotation_judge(&work, &rotation, successor, state.until_ms * 1000, &why);
+        completeness_free(&state);
+        if (stage == ROTATION_CALLED_OFF)
+            printf("%s\n", why.text);
+        else
+            printf("%s is taking the place of %s: %s\n", rotation.to, rotation.from,
+                   stage == ROTATION_OVER ? "the next reconcile removes the old one" : why.text);
+    }
+}
+
 static int list_source(struct close_session *session, const struct source *source, bool json)
 {
     int code = close_session_choose(session, source);
@@ -122,6 +147,7 @@ static int list_source(struct close_session *session, const struct source *sourc
     print_sources(session->config, source);
     for (size_t i = 0; i < session->list.count; i++)
         print_subscription(session, &session->list.at[i]);
+    print_rotations(session, source);
     printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
     fflush(stdout);
     return COMMAND_OK;
@@ -174,24 +200,97 @@ static bool forget_subscription(const struct close_session *session, const char 
            closeapi_note_pause(session->directory, id, false, why);
 }
 
+/* What a subscription is in the rotation that is under way. */
+enum rotation_part { PART_NONE, PART_OLD, PART_NEW };
+
+static enum rotation_part part_in_rotation(const struct close_session *session, const char *id,
+                                           struct rotation *rotation)
+{
+    if (!rotation_read(session->directory, rotation))
+        return PART_NONE;
+    if (strcmp(id, rotation->to) == 0)
+        return PART_NEW;
+    return strcmp(id, rotation->from) == 0 ? PART_OLD : PART_NONE;
+}
+
+/* Whether the new subscription is active, so that the old one may go. Else stderr says why not, and what to do. */
+static bool may_remove_old(struct close_session *session, const char *id)
+{
+    char line[OWN_COMMAND];
+    struct rotation rotation;
+    struct error why = {0};
+    enum rotation_stage stage;
+    const struct subscribing work = close_session_work(session);
+    enum close_result result = rotation_look(&work, &rotation, INT64_MAX, &stage, &why);
+    if (result == CLOSE_DONE && stage == ROTATION_CALLED_OFF && !rotation_forget(session->directory, &why))
+        result = CLOSE_FAILED;
+    if (result != CLOSE_DONE) {
+        close_session_failed(session, &why);
+        return false;
+    }
+    if (stage != ROTATION_CALLED_OFF && stage != ROTATION_HELD_UP)
+        return true;
+    close_session_failed(session, &why);
+    own_command(line, session->config, session->source->name, "unsubscribe %s",
+                stage == ROTATION_HELD_UP ? rotation.to : id);
+    fprintf(stderr,
+            stage == ROTATION_HELD_UP ? "to give both up, `%s` first\n" : "to remove it all the same, `%s` again\n",
+            line);
+    return false;
+}
+
+/* What a removal meant for the rotation. */
+static void print_rotation_left(const struct close_session *session, enum rotation_part part,
+                                const struct rotation *rotation)
+{
+    char line[OWN_COMMAND];
+    bool is_there = subscriptions_find(&session->list, rotation->from) != NULL;
+    if (part == PART_OLD)
+        printf("the rotation is over: %s has taken its place\n", rotation->to);
+    else if (is_there)
+        printf("the rotation is called off: %s stays; `%s` begins a new one\n", rotation->from,
+               own_command(line, session->config, session->source->name, "rotate %s", rotation->from));
+    else
+        printf("the rotation is called off: %s is gone, too\n", rotation->from);
+}
+
+/* Removes it in Close, and what is kept of it here. Returns false with the reason; *forgotten: only the second failed.
+ */
+static bool remove_subscription(const struct close_session *session, const char *id, bool gone, bool *removed,
+                                struct error *why)
+{
+    char source[128];
+    struct rotation rotation;
+    close_session_holds_key(session, id, source);
+    *removed = gone || subscriptions_delete(session->client, id, why) == CLOSE_DONE;
+    return *removed && forget_subscription(session, id, source, why) &&
+           (part_in_rotation(session, id, &rotation) == PART_NONE || rotation_forget(session->directory, why));
+}
+
 /* A subscription that is gone in Close already may still have its key here. */
 static int unsubscribe_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
+    struct rotation rotation;
     char source[128];
-    bool held = close_session_holds_key(session, id, source);
+    bool removed, held = close_session_holds_key(session, id, source);
     bool gone = held && subscriptions_find(&session->list, id) == NULL;
+    enum rotation_part part = part_in_rotation(session, id, &rotation);
     if (!gone && close_session_find(session, id) == NULL)
         return COMMAND_FAILED;
-    if (!gone && subscriptions_delete(session->client, id, &why) != CLOSE_DONE)
+    if (!gone && part == PART_OLD && !may_remove_old(session, id))
+        return COMMAND_FAILED;
+    bool good = remove_subscription(session, id, gone, &removed, &why);
+    if (!removed)
         return close_session_failed(session, &why);
-    bool forgotten = forget_subscription(session, id, source, &why);
     close_session_release(session);
     printf(gone ? "%s was removed in Close already\n" : "%s is removed in Close\n", id);
-    if (!forgotten)
+    if (!good)
         return close_session_failed(session, &why);
     if (held)
         printf("its key was removed here: what it signed is refused from now on\n");
+    if (part != PART_NONE)
+        print_rotation_left(session, part, &rotation);
     return COMMAND_OK;
 }
 
@@ -222,6 +321,10 @@ static int pause_one(struct close_session *session, const char *id)
     printf("%s is paused: Close sends nothing, and `%s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
            one->id, own_command(line, session->config, session->source->name, "resume %s", one->id));
+    struct rotation rotation;
+    if (part_in_rotation(session, id, &rotation) == PART_NEW)
+        printf("it is taking the place of %s, which stays meanwhile: the rotation goes on after `resume`\n",
+               rotation.from);
     return COMMAND_OK;
 }
 
@@ -304,26 +407,6 @@ static bool is_of_rotation(struct close_session *session, const struct rotation 
     return false;
 }
 
-/* A rotation is under way: ends it if its conditions hold. */
-static int continue_rotation(struct close_session *session, const struct rotation *rotation)
-{
-    struct completeness state;
-    struct error why = {0};
-    bool ended;
-    const struct subscribing work = close_session_work(session);
-    enum close_result result = CLOSE_FAILED;
-    if (completeness_read(session->directory, &state, &why)) {
-        result = rotation_go_on(&work, state.until_ms * 1000, &ended, &why);
-        completeness_free(&state);
-    }
-    close_session_release(session);
-    printf("%s is taking the place of %s\n", rotation->to, rotation->from);
-    if (result != CLOSE_DONE)
-        return close_session_failed(session, &why);
-    printf("%s\n", ended ? "the old one is removed: the rotation is over" : why.text);
-    return COMMAND_OK;
-}
-
 static int begin_rotation(struct close_session *session, const struct subscription *old)
 {
     struct buffer body = {0};
@@ -359,6 +442,37 @@ static int begin_rotation(struct close_session *session, const struct subscripti
         "its creation.\n",
         rotation.to, rotation.from);
     return COMMAND_OK;
+}
+
+/* The rotation is called off, as why says: another one begins, with the same old subscription. */
+static int begin_again(struct close_session *session, const struct rotation *rotation, const struct error *why)
+{
+    const struct subscription *old = close_session_find(session, rotation->from);
+    int code = old == NULL ? COMMAND_FAILED : begin_rotation(session, old);
+    printf("(%s)\n", why->text);
+    return code;
+}
+
+/* A rotation is under way: ends it if its conditions hold. */
+static int continue_rotation(struct close_session *session, const struct rotation *rotation)
+{
+    struct completeness state;
+    struct error why = {0};
+    enum rotation_stage stage = ROTATION_WAITS;
+    const struct subscribing work = close_session_work(session);
+    enum close_result result = CLOSE_FAILED;
+    if (completeness_read(session->directory, &state, &why)) {
+        result = rotation_go_on(&work, state.until_ms * 1000, &stage, &why);
+        completeness_free(&state);
+    }
+    if (result != CLOSE_DONE)
+        return close_session_failed(session, &why);
+    if (stage == ROTATION_CALLED_OFF)
+        return begin_again(session, rotation, &why);
+    close_session_release(session);
+    printf("%s is taking the place of %s\n", rotation->to, rotation->from);
+    printf("%s\n", stage == ROTATION_OVER ? "the old one is removed: the rotation is over" : why.text);
+    return stage == ROTATION_HELD_UP ? COMMAND_FAILED : COMMAND_OK;
 }
 
 static int rotate_subscription(struct close_session *session, const char *id)

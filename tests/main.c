@@ -161,6 +161,7 @@ static void (*const suites[])(void) = {
     suite_servers,
     suite_close,
     suite_close_subscribe,
+    suite_close_rotate,
     suite_durable_clock,
     suite_life_cgi,
     suite_no_libcurl,

@@ -24,6 +24,7 @@ void suite_alerts(void);
 void suite_alert_webhook(void);
 void suite_close(void);
 void suite_close_subscribe(void);
+void suite_close_rotate(void);
 void suite_close_backfill(void);
 void suite_close_backup(void);
 void suite_close_move(void);

@@ -171,15 +171,13 @@ static int change(struct standin_close *close, struct call *call, struct subscri
     return 200;
 }
 
-static int remove_one(struct standin_close *close, struct call *call, struct subscribed *one)
+static void subscription_remove(struct standin_close *close, struct subscribed *one)
 {
     deliver_clear(close, one->id);
     json_object_put(one->events);
     size_t at = (size_t)(one - close->subscriptions);
     memmove(one, one + 1, (close->subscription_count - at - 1) * sizeof *one);
     close->subscription_count--;
-    buffer_text(&call->answer, "{}");
-    return 200;
 }
 
 static int one_subscription(struct standin_close *close, struct call *call)
@@ -191,8 +189,11 @@ static int one_subscription(struct standin_close *close, struct call *call)
         return answer_error(call, 404, "not found");
     if (strcmp(call->method, "PUT") == 0)
         return change(close, call, one);
-    if (strcmp(call->method, "DELETE") == 0)
-        return remove_one(close, call, one);
+    if (strcmp(call->method, "DELETE") == 0) {
+        subscription_remove(close, one);
+        buffer_text(&call->answer, "{}");
+        return 200;
+    }
     write_subscription(close, one, false, &call->answer);
     return 200;
 }
@@ -441,4 +442,13 @@ void standin_close_subscribe(struct standin_close *close, const char *url)
     add(close, url, events);
     pthread_mutex_unlock(&close->mutex);
     json_object_put(events);
+}
+
+void standin_close_remove(struct standin_close *close, const char *id)
+{
+    pthread_mutex_lock(&close->mutex);
+    struct subscribed *one = subscription_find(close, id);
+    if (one != NULL)
+        subscription_remove(close, one);
+    pthread_mutex_unlock(&close->mutex);
 }

@@ -92,6 +92,9 @@ const char *standin_close_key(struct standin_close *close, size_t at, char out[s
 /* Makes one as somebody else would. */
 void standin_close_subscribe(struct standin_close *close, const char *url);
 
+/* Removes the one with this id, as somebody would in Close. */
+void standin_close_remove(struct standin_close *close, const char *id);
+
 /* Pauses it as Close does, clearing what waits. */
 void standin_close_pause(struct standin_close *close, size_t at, const char *reason);
 

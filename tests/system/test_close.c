@@ -345,6 +345,28 @@ static void killed_at_any_moment(void)
     }
 }
 
+/* Killed before the key was stored; then somebody puts the key that Close's pages show into the configuration. */
+static void a_key_that_somebody_else_stored(void)
+{
+    static const char key[] = "signature_key = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    struct close_site site;
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        struct process process = {0};
+        int status;
+        standin_close_fail(site.close, &(struct close_fault){"POST /webhook", CLOSE_HOLD, 1, 0, NULL});
+        const char *const arguments[] = {"subscribe", "--url", close_site_url(&site), NULL};
+        CU_ASSERT(close_site_start(&site, &process, arguments));
+        CU_ASSERT(standin_close_wait_held(site.close, 60000));
+        kill(process.pid, SIGKILL);
+        CU_ASSERT(process_wait(&process, 60000, &status));
+        standin_close_heal(site.close);
+        close_site_configure(&site, NULL, NULL, key);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscriptions"), 0);
+        check(standin_close_subscriptions(site.close) == 1, "it is left in Close: %s", site.said);
+    }
+    close_site_close(&site);
+}
+
 /* Killed after some milliseconds, more each time: whatever is left, the next run makes it good. */
 static void killed_again_and_again(void)
 {
@@ -424,6 +446,7 @@ void suite_close(void)
         {"lost answers lose no key", lost_answers_lose_no_key},
         {"a key that cannot be stored", a_key_that_cannot_be_stored},
         {"killed at any moment", killed_at_any_moment},
+        {"a key that somebody else stored", a_key_that_somebody_else_stored},
         {"killed again and again", killed_again_and_again},
         {"a signal waits until the key is safe", a_signal_waits},
         {"chosen events, and a filter", other_events_and_filters},
