@@ -25,6 +25,7 @@ enum finding_id {
     FINDING_SUBSCRIPTION_PAUSED,
     FINDING_EVENTS_LOST,
     FINDING_CLOSE_UNREADABLE,
+    FINDING_STATE_DIR_LEFT,
     FINDING_EVENTS_OF_NO_SOURCE,
     FINDING_NOTHING_FORWARDS,
     FINDING_CRON_MISSING,
@@ -74,7 +75,7 @@ struct finding {
     unsigned views;                    /* of enum finding_view */
     const struct source_facts *source; /* whose; NULL: of the whole */
     char sentence[560];                /* what is wrong; begins with a small letter */
-    char remedy[400];                  /* what to do; "": the sentence says it, or nothing is to be done */
+    char remedy[700];                  /* what to do; "": the sentence says it, or nothing is to be done */
     char command[4500];                /* what to type for it; "": nothing */
 };
 
