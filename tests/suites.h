@@ -101,6 +101,7 @@ void suite_life(void);
 void suite_life_cgi(void);
 void suite_life_gate(void);
 void suite_life_processes(void);
+void suite_life_state_dir(void);
 void suite_lifecycle(void);
 void suite_log(void);
 void suite_owner(void);

@@ -144,7 +144,7 @@ static void use_queue(void)
 /* The environment takes the one before for a command: what is advised. */
 static void what_waits_where_it_was_is_found_until_it_is_settled(void)
 {
-    char folder[PATH_SIZE], body[512];
+    char folder[PATH_SIZE], body[512], variable[PATH_SIZE + 32];
     made_begin();
     path_join(folder, made_state(), "..");
     CU_ASSERT_EQUAL(chown(folder, geteuid(), getegid()), 0);
@@ -157,10 +157,20 @@ static void what_waits_where_it_was_is_found_until_it_is_settled(void)
     use_queue();
     CU_ASSERT_TRUE(check_tells(WAITS) && check_tells("/state, " LEFT)); /* nor does another change */
 
+    struct error why = {0};
     CU_ASSERT_EQUAL(setenv("CLOSECRM_STATE_DIR", made_state(), 1), 0);
     RUN(&ran, NULL, "queue", "status");
     CU_ASSERT_PTR_NULL(strstr(ran.out, LEFT));
     CU_ASSERT_EQUAL(unsetenv("CLOSECRM_STATE_DIR"), 0);
+    snprintf(variable, sizeof variable, "CLOSECRM_STATE_DIR=%s", made_state());
+    struct config *there = config_read(getenv("CLOSECRM_CONFIG"), (char *[]){variable, NULL}, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(there);
+    struct queue *forwards = queue_open(there, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(forwards);
+    CU_ASSERT_TRUE(queue_claim(forwards, &why));
+    CU_ASSERT_FALSE(check_tells(LEFT)); /* while a process forwards there, as it is told to */
+    queue_close(forwards);
+    config_free(there);
     CU_ASSERT_TRUE(check_tells(WAITS));
     CU_ASSERT_EQUAL(setenv("CLOSECRM_STATE_DIR", made_state(), 1), 0);
     RUN(&ran, NULL, "queue", "set-aside", "1");

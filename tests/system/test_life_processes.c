@@ -374,87 +374,6 @@ static void stops_at_once_while_another_forwards(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-/* ---- state_dir is changed while events wait ---- */
-
-#define BEFORE 50
-#define AFTER 3
-#define IS_LEFT "/state, which was the state directory until state_dir was changed: nothing delivers them"
-
-typedef void take_on(struct site *site); /* returns when the new configuration is taken on */
-
-static void by_sighup(struct site *site)
-{
-    size_t started = site_count_logged(site, "msg=started"), opened = site_opened(site);
-    kill(site->program.pid, SIGHUP);
-    CU_ASSERT(site_wait_logged(site, "msg=started", started + 1, SOON_MS));
-    site_wait_opened(site, opened + 1);
-}
-
-static void by_restart(struct site *site)
-{
-    CU_ASSERT_EQUAL(process_stop(&site->program, SOON_MS), 0);
-    size_t opened = site_opened(site);
-    CU_ASSERT(site_spawn(site));
-    site_wait_opened(site, opened + 1);
-}
-
-static void send_some(struct site *site, size_t first, size_t count)
-{
-    char id[32];
-    for (size_t i = first; i < first + count; i++) {
-        snprintf(id, sizeof id, "ev_%zu", i);
-        CU_ASSERT_EQUAL(site_send(site, id).status, 200);
-    }
-}
-
-/* Whether a command says it, and fails; not one that only shows, nor what tries a new configuration. */
-static bool says_left(struct site *site, const char *command, const char *more)
-{
-    struct output output = command_output(site, command, more);
-    return strstr(output.text, "50 events wait in /") != NULL && strstr(output.text, IS_LEFT) != NULL &&
-           output.code == (more == NULL ? 1 : 0);
-}
-
-/* What was accepted is in the old directory, and comes, once, when the key names that again. */
-static void check_state_dir_changed(take_on *act)
-{
-    struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = state")) {
-        standin_fail(site.standin,
-                     &(struct standin_fault){.act = STANDIN_ANSWER, .status = 500, .times = STANDIN_ALWAYS});
-        send_some(&site, 0, BEFORE);
-        site_configure(&site, "state_dir = state2");
-        act(&site);
-        standin_heal(site.standin);
-        send_some(&site, BEFORE, AFTER);
-        CU_ASSERT(standin_wait_messages(site.standin, AFTER, SOON_MS));
-        CU_ASSERT(site_wait_logged(&site, "/state\" waiting=50 dead=0 ", 1, SOON_MS));
-        CU_ASSERT(says_left(&site, "check", NULL));
-        CU_ASSERT(says_left(&site, "check", "--offline"));
-        CU_ASSERT(says_left(&site, "cron", NULL));
-        CU_ASSERT(says_left(&site, "queue", "status"));
-
-        site_configure(&site, "state_dir = state");
-        act(&site);
-        CU_ASSERT(standin_wait_messages(site.standin, BEFORE + AFTER, SOON_MS));
-        CU_ASSERT(durable_wait_empty(&site, SOON_MS));
-        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
-        struct output output = command_output(&site, "check", NULL);
-        CU_ASSERT_PTR_NULL(strstr(output.text, "which was the state directory"));
-    }
-    CU_ASSERT_EQUAL(site_close(&site), 0);
-}
-
-static void what_waits_where_state_dir_was_is_told_after_sighup(void)
-{
-    check_state_dir_changed(by_sighup);
-}
-
-static void what_waits_where_state_dir_was_is_told_after_a_restart(void)
-{
-    check_state_dir_changed(by_restart);
-}
-
 void suite_life_processes(void)
 {
     static CU_TestInfo tests[] = {
@@ -471,8 +390,6 @@ void suite_life_processes(void)
         {"SIGTERM while it waits for its directory", it_stops_while_it_waits_for_its_directory},
         {"a damaged queue is opened anew under load", a_damaged_queue_is_opened_anew_under_load},
         {"forward --follow lets go of a damaged queue", forward_follow_lets_go_of_a_damaged_queue},
-        {"state_dir is changed, SIGHUP", what_waits_where_state_dir_was_is_told_after_sighup},
-        {"state_dir is changed, and a restart", what_waits_where_state_dir_was_is_told_after_a_restart},
         {"SIGTERM while another process forwards", stops_at_once_while_another_forwards},
         CU_TEST_INFO_NULL,
     };
