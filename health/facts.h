@@ -53,8 +53,9 @@ struct facts {
     struct tally nowhere;   /* what is counted of no source */
     char left_over[256];    /* a source that is not configured, of which Close's side is still kept; "": none is */
     struct left_elsewhere elsewhere; /* what is left in a state directory that was used before */
-    struct counts all;               /* sums; the oldest and the last of all sources */
-    struct source_facts *source;     /* those that are configured first */
+    char other[PATH_MAX]; /* another configuration whose process forwards from the same state directory; "": none */
+    struct counts all;    /* sums; the oldest and the last of all sources */
+    struct source_facts *source; /* those that are configured first */
     size_t sources;
 
     int64_t watching_since_ms;  /* since when a process looks at the facts again and again; 0: this one does not */

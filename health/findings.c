@@ -285,6 +285,16 @@ static enum finding_outcome judge_state_dir_left(const struct judged *judged)
                         waiting, waiting[0] != '\0' && dead[0] != '\0' ? " and " : "", dead, left->directory, keys);
 }
 
+static enum finding_outcome judge_state_dir_shared(const struct judged *judged)
+{
+    if (judged->facts->other[0] == '\0')
+        return FINDING_ABSENT;
+    return judged_found(judged,
+                        "the configuration %.300s uses this state directory, too: what waits goes to the data plane of "
+                        "the one whose process forwards",
+                        judged->facts->other);
+}
+
 static enum finding_outcome judge_events_wait(const struct judged *judged)
 {
     char span[SPAN_SIZE];
@@ -378,6 +388,8 @@ static const struct kind {
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
+    {"state_dir_shared", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY | VIEW_QUEUE_STATUS,
+     judge_state_dir_shared, 0, "give each configuration a state_dir of its own", ""},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
     {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK | VIEW_CRON, judge_events_wait, 0, "", ""},
     {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},

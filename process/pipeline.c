@@ -150,6 +150,18 @@ static void warn_of_left_elsewhere(const struct config *config)
               log_quote(words, left.why.text, strlen(left.why.text)));
 }
 
+/* Logs when another configuration uses the same state directory. */
+static void warn_of_other(const struct config *config)
+{
+    char where[PATH_MAX];
+    queue_look_for_other(config, where);
+    if (where[0] != '\0')
+        log_write(LEVEL_WARN,
+                  "msg=state_dir_shared configuration=\"%s\" advice=\"what waits goes to the data plane of the "
+                  "configuration whose process forwards: give each a state_dir of its own\"",
+                  where);
+}
+
 /* Tries to open the stages until it succeeds. Returns false when the process is to stop. */
 static bool open_until_it_works(struct pipeline *pipeline)
 {
@@ -171,6 +183,7 @@ static bool open_until_it_works(struct pipeline *pipeline)
         log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
     warn_of_left_behind(pipeline->config);
     warn_of_left_elsewhere(pipeline->config);
+    warn_of_other(pipeline->config);
     return publish_stages(pipeline, &stages);
 }
 

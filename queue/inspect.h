@@ -173,6 +173,9 @@ struct left_elsewhere {
  * not where another process forwards them. Only reads. */
 void queue_look_elsewhere(const struct config *config, struct left_elsewhere *left);
 
+/* The path of another configuration whose process forwards from this state directory, too; "": there is none. */
+void queue_look_for_other(const struct config *config, char where[static PATH_MAX]);
+
 /* Wakes the owner, if there is one, as an append would. */
 void queue_wake(struct queue *queue);
 
@@ -314,5 +317,12 @@ void state_place_note(const struct config *config);
 /* The state directories that were noted, without the present one under whatever name, the newest first: all that are
  * known, also those in which nothing is left. The caller frees with queue_names_free. */
 void state_places_before(const struct config *config, struct strings *places);
+
+/* Notes, in the state directory, the configuration of the process that forwards. */
+void state_forwarder_note(const struct config *config);
+
+/* Whether a process of another configuration forwards from the same state directory (is_claimed: one forwards now), or
+ * did within the last hour; where is set to its path. The same file by another name is none. */
+bool state_forwarder_other(const struct config *config, bool is_claimed, char where[static PATH_MAX]);
 
 #endif

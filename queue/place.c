@@ -2,6 +2,7 @@
 #include "queue/inspect.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/files.h"
 
 #define STATE_PLACE_SUFFIX ".state_dir" /* behind the configuration's name, as several may share a folder */
@@ -187,4 +189,39 @@ void state_place_note(const struct config *config)
         return; /* the note is the only trace of the one before: it stays until that is noted elsewhere */
     if (snprintf(text, sizeof text, "%s\n%s", config->state_dir, mounted ? MOUNTED : "") < (int)sizeof text)
         files_replace(place.folder, place.name, text, &why);
+}
+
+/* ---- whose process forwards ---- */
+
+#define FORWARDER "forward.config" /* in the state directory; it has the path of the configuration */
+#define LATELY_MS (60 * INT64_C(60000))
+
+void state_forwarder_note(const struct config *config)
+{
+    struct error why;
+    char path[PATH_MAX], file[PATH_MAX];
+    if (config->path == NULL || realpath(config->path, path) == NULL ||
+        snprintf(file, sizeof file, "%s/" FORWARDER, config->state_dir) >= (int)sizeof file)
+        return;
+    char *noted = files_read(config->state_dir, FORWARDER, NULL, NULL);
+    if (noted == NULL || strcmp(noted, path) != 0 || utimensat(AT_FDCWD, file, NULL, 0) != 0)
+        files_replace(config->state_dir, FORWARDER, path, &why);
+    free(noted);
+}
+
+bool state_forwarder_other(const struct config *config, bool is_claimed, char where[static PATH_MAX])
+{
+    struct stat status;
+    char file[PATH_MAX];
+    where[0] = '\0';
+    if (config->queue != QUEUE_SQLITE || config->path == NULL ||
+        snprintf(file, sizeof file, "%s/" FORWARDER, config->state_dir) >= (int)sizeof file || stat(file, &status) != 0)
+        return false;
+    char *noted = files_read(config->state_dir, FORWARDER, NULL, NULL);
+    int64_t age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
+    if (noted != NULL && (is_claimed || age_ms < LATELY_MS) && !is_same_place(noted, config->path) &&
+        stat(noted, &status) == 0)
+        snprintf(where, PATH_MAX, "%s", noted);
+    free(noted);
+    return where[0] != '\0';
 }

@@ -426,3 +426,10 @@ void queue_look_elsewhere(const struct config *config, struct left_elsewhere *le
     }
     queue_names_free(&places);
 }
+
+void queue_look_for_other(const struct config *config, char where[static PATH_MAX])
+{
+    where[0] = '\0';
+    if (config->queue == QUEUE_SQLITE && directory_has(config->state_dir, "forward.lock"))
+        state_forwarder_other(config, store_is_claimed(config->state_dir), where);
+}

@@ -202,12 +202,38 @@ static void one_that_was_moved_is_not_left(void)
     made_end();
 }
 
+/* Events of one would go to the data plane of the other; the same file by another name is the same configuration. */
+static void a_second_configuration_is_told(void)
+{
+    char first[PATH_SIZE], folder[PATH_SIZE], second[PATH_SIZE];
+    struct error why = {0};
+    made_begin();
+    path_join(folder, made_state(), "..");
+    CU_ASSERT_EQUAL(chown(folder, geteuid(), getegid()), 0);
+    snprintf(first, sizeof first, "%s", getenv("CLOSECRM_CONFIG"));
+    struct queue *forwards = made_open();
+    CU_ASSERT_TRUE(queue_claim(forwards, &why));
+    made_close(forwards);
+    CU_ASSERT_FALSE(check_tells("uses this state directory, too"));
+    path_join(second, folder, "same.conf");
+    CU_ASSERT_EQUAL(symlink(first, second), 0);
+    CU_ASSERT_EQUAL(setenv("CLOSECRM_CONFIG", second, 1), 0);
+    CU_ASSERT_FALSE(check_tells("uses this state directory, too"));
+    CU_ASSERT_EQUAL(unlink(second), 0);
+    CU_ASSERT_TRUE(temporary_write(folder, "same.conf", 0600, MADE_TEXT, sizeof MADE_TEXT - 1));
+    CU_ASSERT_TRUE(check_tells("uses this state directory, too") && strstr(ran.out, first) != NULL);
+    CU_ASSERT_EQUAL(unlink(first), 0); /* it was renamed */
+    CU_ASSERT_FALSE(check_tells("uses this state directory, too"));
+    made_end();
+}
+
 void suite_state_place(void)
 {
     static CU_TestInfo tests[] = {
         {"one that was there is not made anew", one_that_was_there_is_not_made_anew},
         {"one whose disk is not mounted is not used", one_whose_disk_is_not_mounted_is_not_used},
         {"what waits where it was is found until it is settled", what_waits_where_it_was_is_found_until_it_is_settled},
+        {"a second configuration is told", a_second_configuration_is_told},
         {"one that was moved is not left", one_that_was_moved_is_not_left},
         CU_TEST_INFO_NULL,
     };

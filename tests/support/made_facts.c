@@ -253,6 +253,11 @@ static void not_know_what_is_left_behind(struct made_facts *made)
     error_set(&made->facts.elsewhere.why, "cannot lock /srv/old/open.lock: Permission denied");
 }
 
+static void share_state(struct made_facts *made)
+{
+    memcpy(made->facts.other, "/srv/second.conf", 17);
+}
+
 static void miss_cron(struct made_facts *made)
 {
     static char line[] = "* * * * * /home/shop/cgi-bin/closecrm.cgi cron";
@@ -315,6 +320,7 @@ static const struct situation situations[] = {
     {"events wait in an earlier state directory", leave_state_behind},
     {"dead letters and keys are in an earlier state directory", leave_state_with_keys_behind},
     {"what is in an earlier state directory cannot be told", not_know_what_is_left_behind},
+    {"another configuration uses the state directory, too", share_state},
     {"cron stopped", forget_cron},
     {"cron never ran, and must", miss_cron},
     {"cron stopped, and must run", run_cron_late},
