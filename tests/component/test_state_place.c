@@ -197,7 +197,7 @@ static void one_that_was_moved_is_not_left(void)
     made_configure("state_dir = state2\n" MADE_TEXT);
     use_queue();
     CU_ASSERT_TRUE(check_tells("waiting: 1") && !check_tells(LEFT));
-    CU_ASSERT_EQUAL(symlink(moved, made_state()), 0);
+    CU_ASSERT_EQUAL(symlink("state2", made_state()), 0);
     CU_ASSERT_FALSE(check_tells(LEFT));
     made_end();
 }
