@@ -2,8 +2,10 @@
 #include "tests/suites.h"
 
 #include <CUnit/CUnit.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/check.h"
@@ -126,12 +128,42 @@ static void what_waits_where_state_dir_was_is_delivered_from_there(void)
     check_state_dir_changed(by_sighup, deliver_from_there);
 }
 
+/* What it accepts would go to the data plane of the first. */
+static void a_second_configuration_is_logged(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = state")) {
+        char program[PATH_SIZE], first[PATH_SIZE], config[PATH_SIZE * 2], log[PATH_SIZE];
+        struct process follow = {0};
+        site_program(&site, program);
+        path_join(first, site.directory, "closecrm.conf");
+        path_join(log, site.directory, "follow.log");
+        snprintf(config, sizeof config, "CLOSECRM_CONFIG=%s/second.conf", site.directory);
+        CU_ASSERT(temporary_copy(site.directory, "second.conf", 0600, first));
+        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 1, SOON_MS));
+        const char *words[] = {program, "forward", "--follow", NULL}, *environment[] = {config, NULL};
+        CU_ASSERT(process_start(&follow, &(struct process_options){words, environment, site.directory, log}));
+        bool told = false;
+        for (moment deadline = clock_now() + SOON_MS; !told && clock_now() < deadline; poll(NULL, 0, 20)) {
+            char *text = temporary_read(site.directory, "follow.log");
+            told = text != NULL && strstr(text, "msg=state_dir_shared configuration=\"") != NULL &&
+                   strstr(text, "/closecrm.conf\"") != NULL;
+            free(text);
+        }
+        CU_ASSERT(told);
+        CU_ASSERT_EQUAL(process_stop(&follow, SOON_MS), 0);
+        CU_ASSERT_EQUAL(site_count_logged(&site, "msg=state_dir_shared"), 0);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 void suite_life_state_dir(void)
 {
     static CU_TestInfo tests[] = {
         {"SIGHUP", what_waits_where_state_dir_was_is_told_after_sighup},
         {"a restart", what_waits_where_state_dir_was_is_told_after_a_restart},
         {"it is delivered from there", what_waits_where_state_dir_was_is_delivered_from_there},
+        {"a second configuration is logged", a_second_configuration_is_logged},
         CU_TEST_INFO_NULL,
     };
     suite_add("life: state_dir is changed", NULL, NULL, tests);
