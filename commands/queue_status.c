@@ -138,6 +138,7 @@ static void print_all(const struct facts *facts, const char *only)
     }
     printf("forwarding: %s\n", facts->owner.text);
     output_moment("last cron:", facts->cron_ms, facts->now_ms);
+    print_findings(facts, NULL);
 }
 
 /* ---- for other programs: the names are a promise ---- */

@@ -56,7 +56,7 @@ static const struct key key_table[] = {
     {"accept_empty", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "whether 200 with an empty body counts as delivered; only for a data plane, or a proxy before it, that is known to answer so", false, SOURCE(accept_empty), no_yes},
 
     {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
-    {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file; of `/etc/closecrm.conf` it is `/var/lib/closecrm`", false, PROGRAM(state_dir), NULL},
+    {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file; of `/etc/closecrm.conf` it is `/var/lib/closecrm`; to move it: stop the program, move the directory, then change the key", false, PROGRAM(state_dir), NULL},
     {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again; not less than `max_body`", false, PROGRAM(queue_max_bytes), NULL},
     {"queue_retention", &type_duration, SCOPE_PROGRAM, "30d", 1 * MINUTE, 3660 * DAY, "what could not be delivered for so long becomes a dead letter", false, PROGRAM(queue_retention_ms), NULL},
     {"dead_retention", &type_duration, SCOPE_PROGRAM, "90d", 0, 3660 * DAY, "a dead letter is kept for so long, and told of a week before it ends; `0s`: for ever", false, PROGRAM(dead_retention_ms), NULL},

@@ -190,6 +190,8 @@ static void gather_machine(struct facts *facts)
     }
     if (!closeapi_left_over(facts->config, facts->left_over))
         facts->left_over[0] = '\0';
+    queue_look_elsewhere(facts->config, &facts->elsewhere);
+    queue_look_for_other(facts->config, facts->other);
 }
 
 static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct strings *names)

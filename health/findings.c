@@ -3,6 +3,7 @@
 #include "health/findings.h"
 #include "health/findings_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,6 +260,41 @@ static enum finding_outcome judge_events_of_no_source(const struct judged *judge
                         (unsigned long long)waiting, text_plural(waiting), text_singular(waiting));
 }
 
+/* state_dir was changed, and what was in the old one is there still. */
+static enum finding_outcome judge_state_dir_left(const struct judged *judged)
+{
+    const struct left_elsewhere *left = &judged->facts->elsewhere;
+    const char *keys = left->keys ? "; keys that `subscribe` obtained are there, too" : "";
+    if (left->directory[0] == '\0')
+        return FINDING_ABSENT;
+    if (left->why.text[0] != '\0')
+        return judged_found(judged,
+                            "%.200s was the state directory until state_dir was changed, and what waits there cannot "
+                            "be told%s: %.200s",
+                            left->directory, keys, left->why.text);
+    char waiting[64] = "", dead[64] = "";
+    if (left->waiting > 0)
+        snprintf(waiting, sizeof waiting, "%llu event%s wait%s", (unsigned long long)left->waiting,
+                 text_plural(left->waiting), text_singular(left->waiting));
+    if (left->dead > 0)
+        snprintf(dead, sizeof dead, "%llu dead letter%s kept", (unsigned long long)left->dead,
+                 left->dead == 1 ? " is" : "s are");
+    return judged_found(judged,
+                        "%s%s%s in %.240s, which was the state directory until state_dir was changed: nothing "
+                        "delivers them%s",
+                        waiting, waiting[0] != '\0' && dead[0] != '\0' ? " and " : "", dead, left->directory, keys);
+}
+
+static enum finding_outcome judge_state_dir_shared(const struct judged *judged)
+{
+    if (judged->facts->other[0] == '\0')
+        return FINDING_ABSENT;
+    return judged_found(judged,
+                        "the configuration %.300s uses this state directory, too: what waits goes to the data plane of "
+                        "the one whose process forwards",
+                        judged->facts->other);
+}
+
 static enum finding_outcome judge_events_wait(const struct judged *judged)
 {
     char span[SPAN_SIZE];
@@ -330,6 +366,12 @@ static const struct kind {
     {"subscription_paused", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_subscription_paused, 0, "", ""},
     {"events_lost", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_events_lost, 0, "", ""},
     {"close_unreadable", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_close_unreadable, 0, "", ""},
+    {"state_dir_left", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE | VIEW_QUEUE_STATUS,
+     judge_state_dir_left, 0,
+     "set state_dir = @ again until nothing is left there (to move a state directory: stop the program, move the "
+     "directory, then change the key), or deliver from there what waits (dead letters before: "
+     "`CLOSECRM_STATE_DIR='@' closecrm.fcgi dead replay --all`)",
+     "CLOSECRM_STATE_DIR='@' closecrm.fcgi forward"},
     {"events_of_no_source", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS,
      judge_events_of_no_source, 0, "configure it again, or give what waits to another source",
      "closecrm.fcgi queue move @ NEW"},
@@ -346,6 +388,8 @@ static const struct kind {
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
+    {"state_dir_shared", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY | VIEW_QUEUE_STATUS,
+     judge_state_dir_shared, 0, "give each configuration a state_dir of its own", ""},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
     {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK | VIEW_CRON, judge_events_wait, 0, "", ""},
     {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},
@@ -381,7 +425,11 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
                              const struct source_facts *source)
 {
     const struct kind *kind = &kinds[id];
-    const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->crontab; /* where there is an @ */
+    const char *name = facts->crontab; /* where there is an @ */
+    if (id == FINDING_LEFT_OVER)
+        name = facts->left_over;
+    else if (id == FINDING_STATE_DIR_LEFT)
+        name = facts->elsewhere.directory;
     finding->id = id;
     finding->severity = kind->severity;
     finding->topic = kind->topic;

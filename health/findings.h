@@ -25,11 +25,13 @@ enum finding_id {
     FINDING_SUBSCRIPTION_PAUSED,
     FINDING_EVENTS_LOST,
     FINDING_CLOSE_UNREADABLE,
+    FINDING_STATE_DIR_LEFT,
     FINDING_EVENTS_OF_NO_SOURCE,
     FINDING_NOTHING_FORWARDS,
     FINDING_CRON_MISSING,
     FINDING_DATA_PLANE_MENDED,
     FINDING_QUEUE_NEARLY_FULL,
+    FINDING_STATE_DIR_SHARED,
     FINDING_DATA_PLANE_AWAY,
     FINDING_EVENTS_WAIT,
     FINDING_CRON_OVERDUE,
@@ -74,7 +76,7 @@ struct finding {
     unsigned views;                    /* of enum finding_view */
     const struct source_facts *source; /* whose; NULL: of the whole */
     char sentence[560];                /* what is wrong; begins with a small letter */
-    char remedy[400];                  /* what to do; "": the sentence says it, or nothing is to be done */
+    char remedy[700];                  /* what to do; "": the sentence says it, or nothing is to be done */
     char command[4500];                /* what to type for it; "": nothing */
 };
 

@@ -134,6 +134,33 @@ static void warn_of_left_behind(const struct config *config)
                   config->state_dir, (unsigned long long)waiting);
 }
 
+/* Logs when events are left in a state directory that the configuration named before. */
+static void warn_of_left_elsewhere(const struct config *config)
+{
+    struct left_elsewhere left;
+    char words[LOG_QUOTED];
+    queue_look_elsewhere(config, &left);
+    if (left.directory[0] == '\0')
+        return;
+    log_write(LEVEL_WARN,
+              "msg=state_dir_left state_dir=\"%s\" waiting=%llu dead=%llu advice=\"state_dir was changed, and nothing "
+              "delivers what is there: closecrm.fcgi check says what to do\" reason=%s",
+              left.directory, (unsigned long long)left.waiting, (unsigned long long)left.dead,
+              log_quote(words, left.why.text, strlen(left.why.text)));
+}
+
+/* Logs when another configuration uses the same state directory. */
+static void warn_of_other(const struct config *config)
+{
+    char where[PATH_MAX];
+    queue_look_for_other(config, where);
+    if (where[0] != '\0')
+        log_write(LEVEL_WARN,
+                  "msg=state_dir_shared configuration=\"%s\" advice=\"what waits goes to the data plane of the "
+                  "configuration whose process forwards: give each a state_dir of its own\"",
+                  where);
+}
+
 /* Tries to open the stages until it succeeds. Returns false when the process is to stop. */
 static bool open_until_it_works(struct pipeline *pipeline)
 {
@@ -154,6 +181,8 @@ static bool open_until_it_works(struct pipeline *pipeline)
     if (library[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
     warn_of_left_behind(pipeline->config);
+    warn_of_left_elsewhere(pipeline->config);
+    warn_of_other(pipeline->config);
     return publish_stages(pipeline, &stages);
 }
 

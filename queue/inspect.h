@@ -4,6 +4,7 @@
 #ifndef QUEUE_INSPECT_H
 #define QUEUE_INSPECT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -159,6 +160,22 @@ void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
  * read. */
 bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why);
 
+/* What is left in a state directory that the configuration named before (state_places_before). */
+struct left_elsewhere {
+    char directory[PATH_MAX]; /* the first one in which something is; "": in none */
+    uint64_t waiting;         /* events */
+    uint64_t dead;            /* dead letters */
+    bool keys;                /* signature keys that `subscribe` obtained are there, too */
+    struct error why;         /* what is in it cannot be told, and why; "": it can */
+};
+
+/* Looks for events that wait, and for dead letters, where nobody delivers them any more since state_dir was changed;
+ * not where another process forwards them. Only reads. */
+void queue_look_elsewhere(const struct config *config, struct left_elsewhere *left);
+
+/* The path of another configuration whose process forwards from this state directory, too; "": there is none. */
+void queue_look_for_other(const struct config *config, char where[static PATH_MAX]);
+
 /* Wakes the owner, if there is one, as an append would. */
 void queue_wake(struct queue *queue);
 
@@ -284,7 +301,7 @@ bool backup_commit(const char *state_dir, struct error *why);
 
 void backup_close(struct backup *backup);
 
-/* ---- state.c: That a state directory was used, noted beside the configuration: one that is away (its disk is not
+/* ---- place.c: That a state directory was used, noted beside the configuration: one that is away (its disk is not
  * mounted, it was renamed) must not be made anew, empty, while what waits and the keys are elsewhere; nor may the empty
  * folder be used on which its disk was mounted. Where the
  * configuration's folder belongs to another user nothing is noted; there the state directory's folder mostly does, too,
@@ -294,7 +311,18 @@ void backup_close(struct backup *backup);
  */
 bool state_place_may_open(const struct config *config, struct error *why);
 
-/* Notes that it is used. What cannot be noted is not. */
+/* Notes that it is used, and which ones were before. What cannot be noted is not. */
 void state_place_note(const struct config *config);
+
+/* The state directories that were noted, without the present one under whatever name, the newest first: all that are
+ * known, also those in which nothing is left. The caller frees with queue_names_free. */
+void state_places_before(const struct config *config, struct strings *places);
+
+/* Notes, in the state directory, the configuration of the process that forwards. */
+void state_forwarder_note(const struct config *config);
+
+/* Whether a process of another configuration forwards from the same state directory (is_claimed: one forwards now), or
+ * did within the last hour; where is set to its path. The same file by another name is none. */
+bool state_forwarder_other(const struct config *config, bool is_claimed, char where[static PATH_MAX]);
 
 #endif

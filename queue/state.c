@@ -1,10 +1,9 @@
-/* The small files of a state directory beside the queue: records of lost events, what a backup has of them, and the
- * note that the directory was used. See inspect.h. */
+/* The small files of a state directory beside the queue: records of lost events, and what a backup has of
+ * them. See inspect.h. */
 #include "queue/inspect.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +13,6 @@
 
 #include "base/files.h"
 #include "base/times.h"
-
-#define STATE_PLACE_SUFFIX ".state_dir" /* behind the configuration's name, as several may share a folder */
 
 /* ---- records of lost events ---- */
 
@@ -337,95 +334,4 @@ bool backup_file_put(const char *state_dir, const struct backup_file *file, bool
         return files_replace(state_dir, file->name, file->bytes, why);
     *slash = '\0';
     return files_make_directory(path, state_dir, folder, why) && files_replace(path, slash + 1, file->bytes, why);
-}
-
-/* ---- that a state directory was used ---- */
-
-#define MOUNTED "mounted\n" /* the note's second line: a file system was mounted there */
-
-/* Where it is noted. */
-struct place {
-    char folder[PATH_MAX]; /* the configuration's */
-    char name[NAME_MAX + 1];
-};
-
-/* Returns false where there is no configuration's file, or none in a folder for such a note: /etc, the state directory.
- */
-static bool find_place(const struct config *config, struct place *place)
-{
-    if (config->queue != QUEUE_SQLITE || config->state_dir == NULL || config->path == NULL)
-        return false;
-    int length = snprintf(place->folder, sizeof place->folder, "%s", config->path);
-    char *slash = strrchr(place->folder, '/');
-    if (length >= (int)sizeof place->folder || slash == NULL || slash == place->folder)
-        return false;
-    *slash = '\0';
-    length = snprintf(place->name, sizeof place->name, "%s" STATE_PLACE_SUFFIX, slash + 1);
-    return length < (int)sizeof place->name && strcmp(place->folder, "/etc") != 0 &&
-           strcmp(place->folder, config->state_dir) != 0;
-}
-
-/* What is noted of a state directory. */
-enum noted { NOTED_NOTHING, NOTED_USED, NOTED_MOUNTED };
-
-static enum noted read_note(const struct place *place, const char *state_dir)
-{
-    char *text = files_read(place->folder, place->name, NULL, NULL);
-    size_t length = strlen(state_dir);
-    enum noted noted = NOTED_NOTHING;
-    if (text != NULL && strncmp(text, state_dir, length) == 0 && text[length] == '\n')
-        noted = strcmp(text + length + 1, MOUNTED) == 0 ? NOTED_MOUNTED : NOTED_USED;
-    free(text);
-    return noted;
-}
-
-/* Whether a file system is mounted there, or the name leads to another one. */
-static bool is_mounted(const char *state_dir)
-{
-    char folder[PATH_MAX];
-    struct stat inner, outer;
-    int length = snprintf(folder, sizeof folder, "%s", state_dir);
-    return length < (int)sizeof folder && stat(state_dir, &inner) == 0 && stat(dirname(folder), &outer) == 0 &&
-           inner.st_dev != outer.st_dev;
-}
-
-bool state_place_may_open(const struct config *config, struct error *why)
-{
-    struct stat status;
-    struct place place;
-    char database[PATH_MAX];
-    if (!find_place(config, &place) ||
-        snprintf(database, sizeof database, "%s/queue.db", config->state_dir) >= (int)sizeof database ||
-        stat(database, &status) == 0)
-        return true;
-    bool is_gone = stat(config->state_dir, &status) != 0 && errno == ENOENT;
-    enum noted noted = read_note(&place, config->state_dir);
-    if (is_gone && noted != NOTED_NOTHING)
-        error_set_kind(
-            why, ERROR_MISSING,
-            "the state directory %.80s is gone: put it back, or remove %.80s/%.60s to give up what was in it",
-            config->state_dir, place.folder, place.name);
-    else if (!is_gone && noted == NOTED_MOUNTED && !is_mounted(config->state_dir))
-        error_set_kind(
-            why, ERROR_MISSING,
-            "the disk of the state directory %.80s is not mounted: mount it, or remove %.80s/%.60s to give up "
-            "what was in it",
-            config->state_dir, place.folder, place.name);
-    else
-        return true;
-    return false;
-}
-
-void state_place_note(const struct config *config)
-{
-    struct error why;
-    struct place place;
-    char text[PATH_MAX + sizeof MOUNTED];
-    if (!find_place(config, &place) || !files_is_own_directory(place.folder))
-        return;
-    bool mounted = is_mounted(config->state_dir);
-    if (read_note(&place, config->state_dir) == (mounted ? NOTED_MOUNTED : NOTED_USED))
-        return;
-    if (snprintf(text, sizeof text, "%s\n%s", config->state_dir, mounted ? MOUNTED : "") < (int)sizeof text)
-        files_replace(place.folder, place.name, text, &why);
 }

@@ -176,6 +176,7 @@ static void (*const suites[])(void) = {
     suite_durable_disk,
     suite_life,
     suite_life_processes,
+    suite_life_state_dir,
     suite_durable_outcomes,
     suite_durable_kill,
     suite_delivery,

@@ -106,6 +106,7 @@ void suite_no_libcurl(void);
 void suite_cgi_child(void);
 void suite_life_gate(void);
 void suite_life_processes(void);
+void suite_life_state_dir(void);
 void suite_lifecycle(void);
 void suite_log(void);
 void suite_owner(void);

@@ -78,6 +78,7 @@ static bool begin_owning(struct store *store, struct error *why)
     }
     store->asked = true; /* requests of the previous owner may be left */
     beat_write(store->directory);
+    state_forwarder_note(store->config);
     directory_warn(store->directory);
     store_check_clock(store);
     housekeeper_start(store);

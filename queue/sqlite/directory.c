@@ -26,10 +26,19 @@ static const struct {
     mode_t kind;
     bool needed; /* nothing works without it */
 } files[] = {
-    {"queue.db", S_IFREG, true},  {"queue.db-wal", S_IFREG, true},  {"queue.db-shm", S_IFREG, true},
-    {"open.lock", S_IFREG, true}, {"forward.lock", S_IFREG, true},  {"write.lock", S_IFREG, true},
-    {"wake", S_IFIFO, true},      {"forward.beat", S_IFREG, false}, {"reserve", S_IFREG, false},
-    {"damaged", S_IFREG, false},  {"displaced", S_IFREG, false},    {"child.lock", S_IFREG, false},
+    {"queue.db", S_IFREG, true},
+    {"queue.db-wal", S_IFREG, true},
+    {"queue.db-shm", S_IFREG, true},
+    {"open.lock", S_IFREG, true},
+    {"forward.lock", S_IFREG, true},
+    {"write.lock", S_IFREG, true},
+    {"wake", S_IFIFO, true},
+    {"forward.beat", S_IFREG, false},
+    {"reserve", S_IFREG, false},
+    {"damaged", S_IFREG, false},
+    {"displaced", S_IFREG, false},
+    {"child.lock", S_IFREG, false},
+    {"forward.config", S_IFREG, false},
 };
 
 /* Whether the path can be used as a file of that kind; else false with the reason and the command that fixes it. */

@@ -1,8 +1,11 @@
 /* Inspection and operator commands: counts, lists, dead letters. Short transactions only. */
 #include "queue/inspect.h"
 #include "base/files.h"
+#include "config/keyring.h"
 #include "queue/sqlite/store.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -317,13 +320,14 @@ _Static_assert(COUNT_DELIVERED == 1 && COUNT_DUPLICATES == 2 && COUNT_DROPPED ==
                    COUNT_MOVED_OUT == 7 && COUNT_LOST == 10,
                "the statement above has these numbers");
 
-static enum database_result count_waiting(struct database *database, uint64_t *waiting)
+static const char dead_text[] = "SELECT count(*) FROM letter WHERE replayed IS NULL";
+
+static enum database_result count_by(struct database *database, const char *text, uint64_t *count)
 {
     sqlite3_stmt *one = NULL;
-    enum database_result result =
-        database_result_of(database, sqlite3_prepare_v2(database->db, waiting_text, -1, &one, NULL));
+    enum database_result result = database_result_of(database, sqlite3_prepare_v2(database->db, text, -1, &one, NULL));
     if (result == DATABASE_DONE && database_step(database, one, &result) == SQLITE_ROW)
-        *waiting = (uint64_t)sqlite3_column_int64(one, 0);
+        *count = (uint64_t)sqlite3_column_int64(one, 0);
     sqlite3_finalize(one);
     return result;
 }
@@ -342,23 +346,24 @@ static bool lock_shared(const char *directory, int *lock, struct error *why)
     return error == 0;
 }
 
-bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why)
+/* What is in the database of a directory that this process does not use; nothing where there is none. */
+static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, struct error *why)
 {
     struct database database = {.write_lock = -1};
     char path[STATE_PATH];
     struct stat status;
     int lock = -1;
-    *waiting = 0;
-    if (config->queue == QUEUE_SQLITE || config->state_dir == NULL)
-        return true;
-    directory_path(path, config->state_dir, "queue.db");
+    *waiting = *dead = 0;
+    directory_path(path, directory, "queue.db");
     if (stat(path, &status) != 0 || status.st_size == 0)
         return true;
-    bool good = lock_shared(config->state_dir, &lock, why);
+    bool good = lock_shared(directory, &lock, why);
     if (good) {
         enum database_result result = database_connect_to_look(&database, path);
         if (result == DATABASE_DONE)
-            result = count_waiting(&database, waiting);
+            result = count_by(&database, waiting_text, waiting);
+        if (result == DATABASE_DONE)
+            result = count_by(&database, dead_text, dead);
         good = result == DATABASE_DONE;
         if (!good)
             *why = database.why;
@@ -367,4 +372,64 @@ bool queue_left_behind(const struct config *config, uint64_t *waiting, struct er
     if (lock >= 0)
         close(lock);
     return good;
+}
+
+bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why)
+{
+    uint64_t dead;
+    *waiting = 0;
+    return config->queue == QUEUE_SQLITE || config->state_dir == NULL ||
+           look_into(config->state_dir, waiting, &dead, why);
+}
+
+/* ---- queue_look_elsewhere: the same in state directories that were used before ---- */
+
+/* Whether a process uses it: what waits there is delivered by that one. Without the file nobody ever did. */
+static bool is_used(const char *directory)
+{
+    char path[STATE_PATH];
+    int lock = -1;
+    if (directory_has(directory, "forward.lock") && store_is_claimed(directory))
+        return true;
+    directory_path(path, directory, "open.lock");
+    int error = directory_has(directory, "open.lock") ? lock_take(&lock, path, LOCK_SH | LOCK_NB) : 0;
+    if (lock >= 0)
+        close(lock);
+    return error == EWOULDBLOCK; /* it is being opened, repaired, restored */
+}
+
+static bool has_keys(const char *directory)
+{
+    struct keyring held;
+    if (!keyring_read(directory, &held, NULL))
+        return false;
+    bool any = held.count > 0;
+    keyring_free(&held);
+    return any;
+}
+
+void queue_look_elsewhere(const struct config *config, struct left_elsewhere *left)
+{
+    struct strings places;
+    state_places_before(config, &places);
+    *left = (struct left_elsewhere){.waiting = 0};
+    for (size_t i = 0; i < places.count && left->directory[0] == '\0'; i++) {
+        struct error why = {0};
+        if (is_used(places.at[i]))
+            continue;
+        bool known = look_into(places.at[i], &left->waiting, &left->dead, &why);
+        if (known && left->waiting + left->dead == 0)
+            continue;
+        snprintf(left->directory, sizeof left->directory, "%s", places.at[i]);
+        left->keys = has_keys(places.at[i]);
+        left->why = why;
+    }
+    queue_names_free(&places);
+}
+
+void queue_look_for_other(const struct config *config, char where[static PATH_MAX])
+{
+    where[0] = '\0';
+    if (config->queue == QUEUE_SQLITE && directory_has(config->state_dir, "forward.lock"))
+        state_forwarder_other(config, store_is_claimed(config->state_dir), where);
 }

@@ -233,6 +233,31 @@ static void leave_something_over(struct made_facts *made)
     memcpy(made->facts.left_over, "old", 4);
 }
 
+static void leave_state_behind(struct made_facts *made)
+{
+    memcpy(made->facts.elsewhere.directory, "/srv/old", 9);
+    made->facts.elsewhere.waiting = 50;
+    made->facts.elsewhere.dead = 1;
+}
+
+static void leave_state_with_keys_behind(struct made_facts *made)
+{
+    memcpy(made->facts.elsewhere.directory, "/srv/old", 9);
+    made->facts.elsewhere.dead = 2;
+    made->facts.elsewhere.keys = true;
+}
+
+static void not_know_what_is_left_behind(struct made_facts *made)
+{
+    memcpy(made->facts.elsewhere.directory, "/srv/old", 9);
+    error_set(&made->facts.elsewhere.why, "cannot lock /srv/old/open.lock: Permission denied");
+}
+
+static void share_state(struct made_facts *made)
+{
+    memcpy(made->facts.other, "/srv/second.conf", 17);
+}
+
 static void miss_cron(struct made_facts *made)
 {
     static char line[] = "* * * * * /home/shop/cgi-bin/closecrm.cgi cron";
@@ -292,6 +317,10 @@ static const struct situation situations[] = {
     {"the source is not configured, and events wait", remove_source},
     {"the source is not configured, and dead letters are kept", remove_source_with_letters},
     {"something of an old source is left over", leave_something_over},
+    {"events wait in an earlier state directory", leave_state_behind},
+    {"dead letters and keys are in an earlier state directory", leave_state_with_keys_behind},
+    {"what is in an earlier state directory cannot be told", not_know_what_is_left_behind},
+    {"another configuration uses the state directory, too", share_state},
     {"cron stopped", forget_cron},
     {"cron never ran, and must", miss_cron},
     {"cron stopped, and must run", run_cron_late},
