@@ -106,7 +106,7 @@ static void say_once(const struct error *why)
     char words[LOG_QUOTED];
     if (!atomic_exchange(&said, true))
         log_write(LEVEL_ERROR, "msg=cannot_load_libcurl advice=\"" ADVICE "\" reason=%s",
-                  log_quote(words, why->text, strlen(why->text)));
+                  log_quote_reason(words, why->text));
 }
 
 /* Returns NULL where it cannot be loaded, with the reason where one is wanted. */

@@ -121,6 +121,7 @@ void log_syslog_write(int priority, const char *line, size_t length)
 /* ---- the log ---- */
 
 #define FOREIGN_MAX 200 /* bytes of untrusted text per line */
+#define QUOTED_MAX (LOG_QUOTED - 20)
 
 /* Set once by log_open, before threads start; only read afterwards. */
 static enum log_level most_written = LEVEL_INFO;
@@ -299,15 +300,13 @@ void log_write(enum log_level level, const char *format, ...)
         put_line_of(level, line, length);
 }
 
-const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length)
+/* Stops before it has more than so many bytes between the quotes. */
+static const char *quote(char out[static LOG_QUOTED], const char *text, size_t length, size_t most)
 {
     static const char hex[] = "0123456789abcdef";
-    size_t n = 0;
-    bool cut = length > FOREIGN_MAX;
-    if (cut)
-        length = FOREIGN_MAX;
+    size_t n = 0, i = 0;
     out[n++] = '"';
-    for (size_t i = 0; i < length; i++) {
+    for (; i < length && n + 4 <= most + 1; i++) {
         unsigned char c = (unsigned char)text[i];
         if (c >= 0x20 && c < 0x7f && c != '\\') {
             out[n++] = c == '"' ? '\'' : (char)c;
@@ -319,6 +318,20 @@ const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t leng
         out[n++] = hex[c & 15];
     }
     out[n++] = '"';
-    memcpy(out + n, cut ? "..." : "", cut ? 4 : 1);
+    memcpy(out + n, i < length ? "..." : "", i < length ? 4 : 1);
     return out;
+}
+
+const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length)
+{
+    size_t most = length < FOREIGN_MAX ? length : FOREIGN_MAX;
+    quote(out, text, most, QUOTED_MAX);
+    if (most < length)
+        strcat(out, "...");
+    return out;
+}
+
+const char *log_quote_reason(char out[static LOG_QUOTED], const char *text)
+{
+    return quote(out, text, strlen(text), QUOTED_MAX);
 }

@@ -179,7 +179,7 @@ static bool event_log_add_event(struct event_log *log, const struct json_element
     *event = (struct log_event){.bytes = element->bytes, .length = element->length, .usable = usable};
     if (!usable) {
         log_write(LEVEL_WARN, "msg=event_of_the_log_unusable source=%s reason=%s", log->source->name,
-                  log_quote(quoted, reason.text, strlen(reason.text)));
+                  log_quote_reason(quoted, reason.text));
         return true;
     }
     event->identity = head.identity;

@@ -225,7 +225,7 @@ static void reconcile_log_result(const struct reconcile_run *run, enum reconcile
     if (result == RECONCILE_FAILED) {
         char quoted[LOG_QUOTED];
         log_write(LEVEL_ERROR, "msg=not_reconciled source=%s reason=%s", run->source->name,
-                  log_quote(quoted, run->why->text, strlen(run->why->text)));
+                  log_quote_reason(quoted, run->why->text));
         return;
     }
     log_write(LEVEL_INFO, "msg=reconciled source=%s from=%s until=%s events=%llu known=%llu missing=%llu pages=%llu",

@@ -232,7 +232,7 @@ static void reconcile_log_setback(const struct reconcile_run *run)
     log_write(LEVEL_ERROR, "msg=%s source=%s complete_until=%s reason=%s advice=\"%s\"",
               run->on_hold ? "lost_events_not_fetched" : "claim_set_back", run->source->name,
               times_print(run->state.until_ms * 1000, DATE_MILLISECONDS, until),
-              log_quote(quoted, run->loss.words, strlen(run->loss.words)), advice);
+              log_quote_reason(quoted, run->loss.words), advice);
 }
 
 /* How much Close's clock is ahead. Its time comes in whole seconds: less than some of them is no difference. */

@@ -109,7 +109,7 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *
         if (!is_key_name(entry->d_name))
             continue;
         if (!read_key(path, entry->d_name, &key, &reason)) {
-            log_write(LEVEL_WARN, "msg=key_left_out reason=%s", log_quote(words, reason.text, strlen(reason.text)));
+            log_write(LEVEL_WARN, "msg=key_left_out reason=%s", log_quote_reason(words, reason.text));
             continue;
         }
         good = add_key(keyring, &key);

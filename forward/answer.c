@@ -175,8 +175,8 @@ static void log_answer(struct lane *lane, const struct answer *answer, enum log_
     answer_set_reason(pipeline, answer);
     log_write(level, "msg=%s source=%s events=%zu tries=%u next_seconds=%.1f reason=%s%s%s%s", happening,
               pipeline->source->name, lane->sending.count, lane->tries, (double)next_ms / 1000,
-              log_quote(words, pipeline->data_plane.why.text, strlen(pipeline->data_plane.why.text)),
-              advice == NULL ? "" : " advice=\"", advice == NULL ? "" : advice, advice == NULL ? "" : "\"");
+              log_quote_reason(words, pipeline->data_plane.why.text), advice == NULL ? "" : " advice=\"",
+              advice == NULL ? "" : advice, advice == NULL ? "" : "\"");
 }
 
 /* Says which event it was: its body is read again for that, for this is rare. */
@@ -194,8 +194,7 @@ void answer_report_event(struct source_pipeline *pipeline, const struct pending 
     char quoted_id[LOG_QUOTED], quoted_name[LOG_QUOTED], words[LOG_QUOTED];
     log_write(LEVEL_WARN, "msg=%s source=%s id=%s name=%s reason=%s", happening, pipeline->source->name,
               log_quote(quoted_id, id == NULL ? "" : id, id == NULL ? 0 : strlen(id)),
-              log_quote(quoted_name, name, strlen(name)),
-              log_quote(words, pipeline->data_plane.why.text, strlen(pipeline->data_plane.why.text)));
+              log_quote(quoted_name, name, strlen(name)), log_quote_reason(words, pipeline->data_plane.why.text));
 }
 
 /* A lane is woken once in the first pause at most, for its own batch may be what the data plane fails at; and a pause

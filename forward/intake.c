@@ -85,7 +85,7 @@ static void end_unusable(struct source_pipeline *pipeline, const struct event *e
 {
     char words[LOG_QUOTED];
     log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", pipeline->source->name,
-              (unsigned long long)event->id, log_quote(words, reason, strlen(reason)));
+              (unsigned long long)event->id, log_quote_reason(words, reason));
     outbox_end_at_once(pipeline, event, VERDICT_DEAD, reason);
 }
 
@@ -205,7 +205,7 @@ static void pause_reading(struct source_pipeline *pipeline, const struct error *
     char words[LOG_QUOTED];
     pipeline->intake.due = clock_now() + RETRY_MS;
     log_write(LEVEL_ERROR, "msg=cannot_read_queue source=%s reason=%s", pipeline->source->name,
-              log_quote(words, why->text, strlen(why->text)));
+              log_quote_reason(words, why->text));
 }
 
 /* Memory was out for this event. alone: nothing else was read with it; else it is read again, alone, at once. */

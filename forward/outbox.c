@@ -179,7 +179,7 @@ static void say_unsettled(struct source_pipeline *pipeline, const struct error *
         LEVEL_ERROR,
         "msg=cannot_settle source=%s verdicts=%zu reason=%s advice=\"they were delivered, and nothing more is sent "
         "until that can be noted; it is tried every second: after a restart before that they are sent again\"",
-        pipeline->source->name, outbox->count, log_quote(words, why->text, strlen(why->text)));
+        pipeline->source->name, outbox->count, log_quote_reason(words, why->text));
 }
 
 static void settle_verdicts(struct source_pipeline *pipeline)
@@ -288,7 +288,7 @@ bool outbox_can_settle(struct lane *lane)
     log_write(LEVEL_ERROR,
               "msg=nothing_is_sent source=%s next_seconds=%.1f reason=%s advice=\"what is sent now could not be noted "
               "as delivered, and would be sent again after each start; it waits\"",
-              lane->pipeline->source->name, (double)pause_ms / 1000, log_quote(words, why.text, strlen(why.text)));
+              lane->pipeline->source->name, (double)pause_ms / 1000, log_quote_reason(words, why.text));
     return false;
 }
 

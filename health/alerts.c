@@ -251,7 +251,7 @@ static void log_failed(const struct alerts *alerts, const struct alert_cause *ca
         return;
     log_write(LEVEL_ERROR, "msg=%s cause=%s reason=%s",
               way == ALERT_BY_COMMAND ? "alert_command_failed" : "alert_webhook_failed", cause->name,
-              log_quote(reason, why->text, strlen(why->text)));
+              log_quote_reason(reason, why->text));
 }
 
 /* Tells by these ways. Returns those that failed. */
@@ -313,8 +313,7 @@ static void begin_alert(struct alerts *alerts, struct alert_entry *entry, const 
 {
     char words[LOG_QUOTED];
     log_write(LEVEL_WARN, "msg=alert cause=%s state=%s source=%s words=%s", cause->name, alert_state_word(state),
-              cause->source[0] == '\0' ? "-" : cause->source,
-              log_quote(words, cause->words.text, strlen(cause->words.text)));
+              cause->source[0] == '\0' ? "-" : cause->source, log_quote_reason(words, cause->words.text));
     alerts->retry[entry - alerts->record.entry] = (struct alert_retry){0};
     run_alert(alerts, entry, cause, state, now_ms, ways);
 }

@@ -136,7 +136,7 @@ static void probe_and_log(struct prober *prober)
     prober->failed = good ? 0 : now;
     set_probed(prober, good);
     if (!good && was_good)
-        log_write(LEVEL_ERROR, "msg=not_healthy reason=%s", log_quote(words, why.text, strlen(why.text)));
+        log_write(LEVEL_ERROR, "msg=not_healthy reason=%s", log_quote_reason(words, why.text));
     else if (good && !was_good)
         log_write(LEVEL_INFO, "msg=healthy_again");
 }

@@ -107,7 +107,7 @@ static int serve_request(const struct config *config)
         status_attach(gate.status, &stages.telemetry);
         gate_open(&gate, stages.webhook);
     } else {
-        log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote(words, why.text, strlen(why.text)));
+        log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote_reason(words, why.text));
         gate_close(&gate);
     }
     http_serve_cgi(&limits, routes, GATE_ROUTES);

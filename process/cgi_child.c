@@ -164,7 +164,7 @@ static void forward(const struct config *config)
         continue_anew();
     }
     if (result == BOUNDED_FAILED)
-        log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote_reason(words, why.text));
     last_errors_flush(true);
 }
 

@@ -115,7 +115,7 @@ static void complain(struct complaint *complaint, const char *msg, const char *a
         return;
     *complaint = (struct complaint){*why, now};
     log_write(LEVEL_ERROR, "msg=%s next_seconds=%d advice=\"%s\" reason=%s", msg, OPEN_AGAIN_MS / 1000, advice,
-              log_quote(words, why->text, strlen(why->text)));
+              log_quote_reason(words, why->text));
 }
 
 /* Logs when events are left in a queue on disk, and the configuration now says queue = none. */
@@ -126,7 +126,7 @@ static void warn_of_left_behind(const struct config *config)
     char words[LOG_QUOTED];
     if (!queue_left_behind(config, &waiting, &why))
         log_write(LEVEL_WARN, "msg=queue_not_used state_dir=\"%s\" advice=\"closecrm.fcgi check\" reason=%s",
-                  config->state_dir, log_quote(words, why.text, strlen(why.text)));
+                  config->state_dir, log_quote_reason(words, why.text));
     else if (waiting > 0)
         log_write(LEVEL_WARN,
                   "msg=queue_not_used state_dir=\"%s\" waiting=%llu advice=\"with queue = none nothing delivers them: "
@@ -146,7 +146,7 @@ static void warn_of_left_elsewhere(const struct config *config)
               "msg=state_dir_left state_dir=\"%s\" waiting=%llu dead=%llu advice=\"state_dir was changed, and nothing "
               "delivers what is there: closecrm.fcgi check says what to do\" reason=%s",
               left.directory, (unsigned long long)left.waiting, (unsigned long long)left.dead,
-              log_quote(words, left.why.text, strlen(left.why.text)));
+              log_quote_reason(words, left.why.text));
 }
 
 /* Logs when another configuration uses the same state directory. */

@@ -196,7 +196,7 @@ static enum action_result replay_letter(const struct form *form)
             "its source is not in the configuration, so that it would wait for ever: configure that again, or "
             "give its events to another: closecrm.fcgi queue move OLD NEW");
     if (!queue_view_replay(form->queue_view, strtoull(id, NULL, 10), &outcome->done, &why)) {
-        log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote(words, why.text, strlen(why.text)));
+        log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote_reason(words, why.text));
         return refuse_form(form, 503, "it could not be replayed: the log says why");
     }
     log_write(LEVEL_INFO, "msg=replayed by=status letters=%zu", outcome->done);
@@ -234,8 +234,7 @@ static enum action_result replay_all(const struct form *form)
     outcome->good = queue_view_replay_all(form->queue_view, source->name, (size_t)wanted, clock_now() + REPLAY_ALL_MS,
                                           &outcome->done, &why);
     if (!outcome->good)
-        log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s",
-                  log_quote((char[LOG_QUOTED]){""}, why.text, strlen(why.text)));
+        log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote_reason((char[LOG_QUOTED]){""}, why.text));
     log_write(LEVEL_INFO, "msg=replayed by=status source=%s letters=%zu", source->name, outcome->done);
     snprintf(outcome->words, sizeof outcome->words, "%zu dead letter%s of %s %s on %s way again.%s", outcome->done,
              text_plural(outcome->done), source->name, outcome->done == 1 ? "is" : "are",

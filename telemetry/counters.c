@@ -449,7 +449,7 @@ void telemetry_open(struct telemetry *telemetry, const struct config *config)
     telemetry->recent = recent_open(kept_in(config));
     if (why.text[0] != '\0') {
         char words[LOG_QUOTED];
-        log_write(LEVEL_WARN, "msg=counts_in_memory_only reason=%s", log_quote(words, why.text, strlen(why.text)));
+        log_write(LEVEL_WARN, "msg=counts_in_memory_only reason=%s", log_quote_reason(words, why.text));
     }
 }
 

@@ -121,7 +121,7 @@ static void write_line(struct refusal_log *log, const struct request *request, e
         remote = "";
     log_write(LEVEL_WARN, "msg=refused kind=%s status=%d source=%s remote=%s reason=%s", kinds[refusal].reason,
               kinds[refusal].status, source == NULL ? "-" : source, log_quote(quoted_remote, remote, strlen(remote)),
-              log_quote(quoted_words, words, strlen(words)));
+              log_quote_reason(quoted_words, words));
 }
 
 /* Composes the sentence for the client: the prefix of its kind, and the details or the default rest. */

@@ -206,7 +206,7 @@ void marks_note(struct store *store, struct database *database)
     /* without the mark a lost database means duplicates or an operator's decision: no reason to stop */
     if (changed && !delivered_write(store->directory, marks, count, &why))
         log_write(LEVEL_WARN, "msg=mark_not_noted state_dir=\"%s\" reason=%s", store->directory,
-                  log_quote(words, why.text, strlen(why.text)));
+                  log_quote_reason(words, why.text));
     free(marks);
 }
 

@@ -84,7 +84,7 @@ static bool note_loss(const char *directory, const char *source, const struct lo
     log_write(LEVEL_ERROR,
               "msg=events_lost source=%s received_from=\"%s\" received_until=\"%s\" identities=%s reason=%s", source,
               moment_of(loss->from_ms, "the beginning", from), moment_of(loss->until_ms, "now", until),
-              loss->identities_kept ? "kept" : "lost", log_quote(quoted, loss->words, strlen(loss->words)));
+              loss->identities_kept ? "kept" : "lost", log_quote_reason(quoted, loss->words));
     return loss_note(directory, source, loss, why);
 }
 
@@ -379,7 +379,7 @@ bool repair_run(const char *directory, const struct config *config, struct error
     good = good && swap(directory, why);
     if (!good)
         log_write(LEVEL_ERROR, "msg=queue_not_repaired state_dir=\"%s\" reason=%s", directory,
-                  log_quote(quoted, why->text, strlen(why->text)));
+                  log_quote_reason(quoted, why->text));
     return good;
 }
 

@@ -63,7 +63,7 @@ void store_failed(struct store *store, enum database_result result, const struct
     bool is_gone = result == DATABASE_FULL && atomic_load(&store->files_state) == FILES_DIRECTORY_GONE;
     if (result == DATABASE_DONE || is_gone || was_logged(store, result)) /* state_dir_gone is logged: no full disk */
         return;
-    log_quote(words, why->text, strlen(why->text));
+    log_quote_reason(words, why->text);
     switch (result) {
     case DATABASE_DONE:
         break;

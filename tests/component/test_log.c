@@ -29,6 +29,21 @@ static void cuts_at_200_bytes(void)
     CU_ASSERT_EQUAL(strlen(out), 1 + 200 * 4 + 1 + 3);
 }
 
+static void a_reason_stays_whole(void)
+{
+    char out[LOG_QUOTED], text[2000] = "";
+    memset(text, 'a', 511);
+    log_quote_reason(out, text);
+    CU_ASSERT_EQUAL(strlen(out), 1 + 511 + 1);
+    memset(text, '\n', sizeof text - 1);
+    log_quote_reason(out, text);
+    CU_ASSERT_EQUAL(strlen(out), 1 + 200 * 4 + 1 + 3);
+    memset(text, 'a', sizeof text - 1);
+    text[0] = '\n';
+    log_quote_reason(out, text);
+    CU_ASSERT(strlen(out) <= 1 + 800 + 1 + 3 && strcmp(out + strlen(out) - 5, "a\"...") == 0);
+}
+
 #define LINES 3000 /* more than a pipe holds */
 
 /* Reads what is in the pipe. Returns how often the text stands there. */
@@ -139,6 +154,7 @@ void suite_log(void)
     static CU_TestInfo tests[] = {
         {"control characters are quoted", quotes_control_characters},
         {"foreign words are cut at 200 bytes", cuts_at_200_bytes},
+        {"a reason stays whole", a_reason_stays_whole},
         {"the journal is told priorities", the_journal_is_told_priorities},
         {"a pipe that nobody reads stops nobody", a_pipe_that_nobody_reads_stops_nobody},
         {"a daemon that takes nothing stops nobody", a_daemon_that_takes_nothing_stops_nobody},
