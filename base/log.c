@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -233,9 +234,9 @@ static bool stderr_leads_nowhere(void)
 static bool stderr_leads_to_journal(const struct stat *err)
 {
     const char *stream = getenv("JOURNAL_STREAM");
-    uintmax_t device = 0, inode = 0;
-    return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 && device == err->st_dev &&
-           inode == err->st_ino;
+    char *inode = NULL;
+    return stream != NULL && strtoumax(stream, &inode, 10) == err->st_dev && *inode == ':' &&
+           strtoumax(inode + 1, NULL, 10) == err->st_ino;
 }
 
 void log_open(enum log_level most)
