@@ -301,13 +301,13 @@ void log_write(enum log_level level, const char *format, ...)
         put_line_of(level, line, length);
 }
 
-/* Stops before it has more than so many bytes between the quotes. */
+/* Takes so many bytes of the text at most, and not more than have room. */
 static const char *quote(char out[static LOG_QUOTED], const char *text, size_t length, size_t most)
 {
     static const char hex[] = "0123456789abcdef";
     size_t n = 0, i = 0;
     out[n++] = '"';
-    for (; i < length && n + 4 <= most + 1; i++) {
+    for (; i < length && i < most && n + 4 <= QUOTED_MAX + 1; i++) {
         unsigned char c = (unsigned char)text[i];
         if (c >= 0x20 && c < 0x7f && c != '\\') {
             out[n++] = c == '"' ? '\'' : (char)c;
@@ -325,11 +325,7 @@ static const char *quote(char out[static LOG_QUOTED], const char *text, size_t l
 
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length)
 {
-    size_t most = length < FOREIGN_MAX ? length : FOREIGN_MAX;
-    quote(out, text, most, QUOTED_MAX);
-    if (most < length)
-        strcat(out, "...");
-    return out;
+    return quote(out, text, length, FOREIGN_MAX);
 }
 
 const char *log_quote_reason(char out[static LOG_QUOTED], const char *text)
