@@ -16,9 +16,11 @@ static void subscribe(struct scene *scene)
     check(SCENE_RUN(scene, false, "subscribe", "--url", URL, "--no-url-check") == 0, "subscribed: %s", scene->said);
 }
 
-/* A Close that knows of nothing. */
+/* A Close that knows of nothing. Keys in the configuration could be anybody's: with them what was left over in Close is
+ * not removed. */
 static void begin_anew(struct scene *scene)
 {
+    scene->without_key = true;
     static const struct standin_close_options usual = {.hold_ms = 0};
     standin_close_stop(scene->close);
     scene->close = standin_close_start(&usual);

@@ -86,11 +86,12 @@ void scene_close(struct scene *scene)
 void scene_configure(struct scene *scene, const char *more)
 {
     char text[2048];
-    int length = snprintf(text, sizeof text,
-                          "data_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY
-                          "\nsignature_key = " ALPHA_SIGNATURE_KEY "\nclose_api_key = " CLOSE_API_KEY
-                          "\nclose_api_url = %s\nreconcile_interval = 0s\n%s",
-                          standin_port(scene->standin), standin_close_url(scene->close), more);
+    int length =
+        snprintf(text, sizeof text,
+                 "data_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY
+                 "\n%sclose_api_key = " CLOSE_API_KEY "\nclose_api_url = %s\nreconcile_interval = 0s\n%s",
+                 standin_port(scene->standin), scene->without_key ? "" : "signature_key = " ALPHA_SIGNATURE_KEY "\n",
+                 standin_close_url(scene->close), more);
     CU_ASSERT(temporary_write(scene->directory, "closecrm.conf", 0600, text, (size_t)length));
 }
 

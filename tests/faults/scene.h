@@ -35,6 +35,7 @@ struct scene {
     char found[1024];
     int code; /* of the last command: its exit code, or -1 for a signal, -2: it did not end */
     char said[16384];
+    bool without_key;   /* the configuration has no signature_key: only those that subscribe obtains */
     const char *record; /* strace writes what commands call into the file of that name, and nothing fails; NULL: not */
     size_t twice;       /* events that arrived twice for a reason */
     size_t findings;    /* trials in which something was found */

@@ -74,7 +74,10 @@ static void known_points(void)
     static const struct {
         const char *operation, *call;
         unsigned nth;
-    } points[] = {{"accept", "watch", 1}, {"accept", "watch", 2}}; /* the listening socket is armed again */
+    } points[] = {{"accept", "watch", 1}, /* the listening socket is armed again */
+                  {"accept", "watch", 2},
+                  {"rotate", "rename", 0},  /* what was begun is noted before */
+                  {"backup", "write", 30}}; /* a backup lacks nothing */
     for (size_t i = 0; i < sizeof points / sizeof *points; i++)
         driver_try(find(points[i].operation), &(struct driver_options){.call = points[i].call, .nth = points[i].nth});
 }
