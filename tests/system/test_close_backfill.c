@@ -421,10 +421,48 @@ static void a_failed_read_is_no_end(void)
     close_site_close(&site);
 }
 
+/* Killed while the pages of a window are read, long enough that the progress is noted in between: none of its events is
+ * in the queue yet, and the next run reads them again. */
+static void killed_within_a_window(void)
+{
+    enum { COUNT = 300, STEP_S = 5, PAGES_BEFORE = 2, PAGES = 6 };
+    static const struct standin_close_options slow = {.limit_every = 2, .limit_for = "0.6"};
+    static const char *const arguments[] = {"backfill", "--since", "3h", NULL};
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &(struct standin_close_options){.hold_ms = 0}, NULL) &&
+        subscribe(&site, id)) {
+        struct process process = {0};
+        int status = -1;
+        int64_t end = standin_close_now_us(site.close) - 3600 * SECOND_US;
+        for (size_t i = 0; i < COUNT; i++) {
+            char event[40];
+            standin_close_add(site.close,
+                              &(struct close_event){.id = name_event(event, i),
+                                                    .lead = "lead_1",
+                                                    .updated_us = end - (int64_t)(COUNT - i) * STEP_S * SECOND_US,
+                                                    .log_only = true});
+        }
+        standin_close_set(site.close, &slow);
+        CU_ASSERT(close_site_start(&site, &process, arguments));
+        watch_until(&site, &process, PAGES_BEFORE + PAGES - 2);
+        check(process_alive(&process), "it is killed on the way");
+        kill(process.pid, SIGKILL);
+        CU_ASSERT(process_wait(&process, 60000, &status));
+        standin_close_set(site.close, &(struct standin_close_options){.hold_ms = 0});
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "3h"), 0);
+        CU_ASSERT(standin_wait_messages(site.site.standin, COUNT, 60000));
+        CU_ASSERT_EQUAL(count_arrived(&site, COUNT, id), COUNT);
+        CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, COUNT);
+    }
+    close_site_close(&site);
+}
+
 void suite_close_backfill(void)
 {
     static CU_TestInfo tests[] = {
         {"many events, everything goes wrong, killed three times", many_and_everything_goes_wrong},
+        {"killed within a window", killed_within_a_window},
         {"only what is asked for, whether Close wants a filter or not", only_what_is_asked_for},
         {"a filter leaves events out", a_filter_leaves_events_out},
         {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
