@@ -303,10 +303,15 @@ bool store_is_in_place(struct store *store, struct error *why)
 
 /* ---- the owner is woken, by a FIFO ---- */
 
+static void wake_path(char out[static STATE_PATH], const char *directory)
+{
+    snprintf(out, STATE_PATH, "%.*s/wake", STATE_PATH - (int)sizeof "/wake", directory);
+}
+
 int wake_open(const char *directory, struct error *why)
 {
     char path[STATE_PATH];
-    directory_path(path, directory, "wake");
+    wake_path(path, directory);
     if (mkfifo(path, 0600) != 0 && errno != EEXIST) {
         error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return -1;
@@ -322,7 +327,7 @@ static void send_byte(const char *directory, int *fd, const char *byte)
 {
     char path[STATE_PATH];
     if (*fd < 0) {
-        directory_path(path, directory, "wake");
+        wake_path(path, directory);
         *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* ENXIO, ENOENT: no owner */
     }
     if (*fd >= 0 && write(*fd, byte, 1) < 0 && errno != EAGAIN) { /* EAGAIN: wake-ups are pending */
@@ -353,7 +358,7 @@ bool store_has_reader(void *state)
 {
     const struct store *store = state;
     char path[STATE_PATH];
-    directory_path(path, store->directory, "wake");
+    wake_path(path, store->directory);
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0)
         close(fd);
