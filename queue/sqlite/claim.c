@@ -71,6 +71,9 @@ static bool begin_owning(struct store *store, struct error *why)
         return false;
     }
     enum database_result result = load_mirror(store);
+    /* A power cut may undo what was settled last: it is sent again. What a command was told may not be undone. */
+    if (result == DATABASE_DONE)
+        result = database_sync_commits(&store->reader, false);
     if (result != DATABASE_DONE) {
         *why = store->reader.why;
         store_failed(store, result, why);

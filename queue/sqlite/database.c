@@ -111,6 +111,13 @@ enum database_result database_set_journal_mode(struct database *database, const 
     return database_result_of(database, code);
 }
 
+/* An unsynced rollback journal does not even keep the order of writes. */
+enum database_result database_sync_commits(struct database *database, bool durable)
+{
+    return execute_sql(database,
+                       durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+}
+
 static enum database_result set_up(struct database *database, const char *directory, bool durable)
 {
     int yes = 1, chunk = DATABASE_PAGE;
@@ -136,11 +143,7 @@ static enum database_result set_up(struct database *database, const char *direct
     if (result == DATABASE_DONE)
         result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
                                        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
-    if (result == DATABASE_DONE)
-        /* An unsynced rollback journal does not even keep the order of writes. */
-        result = execute_sql(database,
-                             durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    return result;
+    return result == DATABASE_DONE ? database_sync_commits(database, durable) : result;
 }
 
 static enum database_result open_failed(struct database *database, const char *path)

@@ -140,6 +140,10 @@ enum database_result database_set_journal_mode(struct database *database, const 
  * call database_close in either case. Callers want schema_open. */
 enum database_result database_open(struct database *database, const char *directory, bool durable);
 
+/* From the next transaction on each commit is synced, or not (database_open); a synced one syncs those before it, also
+ * of other connections. Outside of a transaction. */
+enum database_result database_sync_commits(struct database *database, bool durable);
+
 /* Closes without a checkpoint: the housekeeper does those. */
 void database_close(struct database *database);
 
