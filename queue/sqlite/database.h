@@ -24,6 +24,7 @@ enum database_result {
 /* The statements; their text is in statements.c. Those of one source have %u for its number. */
 enum statement {
     STATEMENT_BEGIN,
+    STATEMENT_BEGIN_READING,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
     STATEMENT_VERSION,
@@ -98,9 +99,6 @@ enum statement {
     STATEMENTS
 };
 
-/* The text of each, in statements.c. */
-extern const char *const statement_texts[STATEMENTS];
-
 struct source_statements {
     uint32_t number;
     sqlite3_stmt *at[STATEMENTS];
@@ -160,6 +158,12 @@ enum database_result database_begin(struct database *database);
 enum database_result database_commit(struct database *database);
 
 void database_rollback(struct database *database);
+
+/* Begins a transaction that reads: all until its end is of one moment. On anything but DONE there is none. */
+enum database_result database_begin_reading(struct database *database);
+
+/* Works without memory. Keeps `why`. */
+void database_end_reading(struct database *database);
 
 /* Ends a transaction by what became of it: commits when DONE, else rolls back. Returns what became of it in the end. */
 enum database_result database_end(struct database *database, enum database_result result);
