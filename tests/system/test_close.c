@@ -276,6 +276,19 @@ static void passing_refusals_are_asked_again(void)
     close_site_close(&site);
 }
 
+/* A command that would seem to hang says what it waits for, and how long. */
+static void a_long_wait_is_told(void)
+{
+    struct close_site site;
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        standin_close_set(site.close, &(struct standin_close_options){.limit_every = 3, .limit_for = "5.5"});
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
+        check(strstr(site.said, "subscribe: waiting 6 s: Close's rate limit is used up\n") != NULL, "it says so: %s",
+              site.said);
+    }
+    close_site_close(&site);
+}
+
 /* Whether each subscription in Close has its key here, and the other way round. */
 static void check_no_key_is_lost(struct close_site *site, const char *what)
 {
@@ -443,6 +456,7 @@ void suite_close(void)
         {"a probe finds the limit", a_probe_finds_the_limit},
         {"each error is one line that says what to do", errors_are_one_line},
         {"a passing 401 and a 429 are asked again", passing_refusals_are_asked_again},
+        {"a long wait is told", a_long_wait_is_told},
         {"lost answers lose no key", lost_answers_lose_no_key},
         {"a key that cannot be stored", a_key_that_cannot_be_stored},
         {"killed at any moment", killed_at_any_moment},
