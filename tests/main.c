@@ -98,6 +98,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_displaced,
     suite_queue_sqlite_rescue,
+    suite_queue_sqlite_memory,
     suite_queue_sqlite_locks,
     suite_queue_sqlite_open,
     suite_queue_sqlite_room,

@@ -128,6 +128,7 @@ void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_displaced(void);
 void suite_queue_sqlite_rescue(void);
 void suite_queue_sqlite_faults(void);
+void suite_queue_sqlite_memory(void);
 void suite_queue_sqlite_locks(void);
 void suite_queue_sqlite_open(void);
 void suite_queue_sqlite_room(void);

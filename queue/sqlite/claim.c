@@ -71,6 +71,9 @@ static bool begin_owning(struct store *store, struct error *why)
         return false;
     }
     enum database_result result = load_mirror(store);
+    /* A power cut may undo what was settled last: it is sent again. What a command was told may not be undone. */
+    if (result == DATABASE_DONE)
+        result = database_sync_commits(&store->reader, false);
     if (result != DATABASE_DONE) {
         *why = store->reader.why;
         store_failed(store, result, why);
@@ -276,7 +279,6 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
                 struct events *found, size_t *asked, struct error *why)
 {
     struct store *store = state;
-    enum database_result result = DATABASE_DONE;
     int took = 1;
     *asked = 0;
     events_clear(found);
@@ -284,8 +286,8 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
         return -1;
     sqlite3_stmt *one = database_statement(&store->reader, STATEMENT_ONE, store_number(store, source));
     /* One transaction for all: separate ones would each lock and look up the log's end. */
-    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
-    for (; *asked < count; ++*asked) {
+    enum database_result result = database_begin_reading(&store->reader);
+    for (; result == DATABASE_DONE && *asked < count; ++*asked) {
         if (one != NULL)
             sqlite3_bind_int64(one, 1, (int64_t)ids[*asked]);
         int step = database_step(&store->reader, one, &result);
@@ -294,6 +296,6 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
         if (result != DATABASE_DONE || took <= 0)
             break;
     }
-    sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    database_end_reading(&store->reader);
     return finish_take(store, found, result, took, why);
 }

@@ -1,4 +1,4 @@
-/* Connections, transactions, running statements: see database.h. The settings were chosen by measurement and for
+/* Connections, transactions, what results mean: see database.h. The settings were chosen by measurement and for
  * SQLite's pitfalls with several processes. */
 #include "queue/sqlite/database.h"
 
@@ -41,6 +41,13 @@ int database_ask_text(struct database *database, const char *sql, char out[stati
     return sqlite3_exec(database->db, sql, take_text, out, NULL);
 }
 
+/* An unsynced rollback journal does not even keep the order of writes. */
+enum database_result database_sync_commits(struct database *database, bool durable)
+{
+    return execute_sql(database,
+                       durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+}
+
 static enum database_result set_up(struct database *database, const char *directory, bool durable)
 {
     int yes = 1, chunk = DATABASE_PAGE;
@@ -65,11 +72,7 @@ static enum database_result set_up(struct database *database, const char *direct
     if (result == DATABASE_DONE)
         result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
                                        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
-    if (result == DATABASE_DONE)
-        /* An unsynced rollback journal does not even keep the order of writes. */
-        result = execute_sql(database,
-                             durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    return result;
+    return result == DATABASE_DONE ? database_sync_commits(database, durable) : result;
 }
 
 static enum database_result open_failed(struct database *database, const char *path)
@@ -193,11 +196,36 @@ static enum database_result check_version(struct database *database)
     return result;
 }
 
+/* Before a transaction begins, so that its end works without memory: else it would stay open, lock out all that write,
+ * and let this connection begin no other. */
+static bool prepare_rollback(struct database *database)
+{
+    return database_statement(database, STATEMENT_ROLLBACK, 0) != NULL;
+}
+
+static void roll_back(struct database *database)
+{
+    struct error why = database->why;
+    if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back themselves */
+        database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
+    database->why = why;
+}
+
+enum database_result database_begin_reading(struct database *database)
+{
+    if (!prepare_rollback(database))
+        return DATABASE_FAILED;
+    return database_run(database, database_statement(database, STATEMENT_BEGIN_READING, 0));
+}
+
+void database_end_reading(struct database *database)
+{
+    roll_back(database);
+}
+
 enum database_result database_begin(struct database *database)
 {
-    /* Prepared before BEGIN, so that a rollback works without memory: else the transaction would stay open and lock out
-     * all. */
-    if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
+    if (!prepare_rollback(database))
         return DATABASE_FAILED;
     /* SQLite's busy handler is not fair: the longest waiter sleeps longest and may starve. */
     if (!database_lock_writers(database, true))
@@ -303,10 +331,7 @@ enum database_result database_commit(struct database *database)
 
 void database_rollback(struct database *database)
 {
-    struct error why = database->why;
-    if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back themselves */
-        database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
-    database->why = why;
+    roll_back(database);
     database_unlock_writers(database);
 }
 
@@ -318,7 +343,7 @@ enum database_result database_end(struct database *database, enum database_resul
     return result;
 }
 
-/* ---- statements, and what their results mean ---- */
+/* ---- what results mean ---- */
 
 /* Asks the database's file system, as SQLite's later attempts may have changed errno. */
 static int look_at_disk(const struct database *database)
@@ -395,82 +420,4 @@ enum database_result database_result_of(struct database *database, int code)
     default:
         return DATABASE_FAILED;
     }
-}
-
-/* The prepared statements of a source; number 0: those without a source. */
-static struct source_statements *statements_of(struct database *database, uint32_t number)
-{
-    for (size_t i = 0; i < database->source_count; i++) {
-        if (database->sources[i].number == number)
-            return &database->sources[i];
-    }
-    struct source_statements *more =
-        realloc(database->sources, (database->source_count + 1) * sizeof *database->sources);
-    if (more == NULL)
-        return NULL;
-    database->sources = more;
-    struct source_statements *one = &more[database->source_count++];
-    *one = (struct source_statements){.number = number};
-    return one;
-}
-
-sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number)
-{
-    struct source_statements *statements = statements_of(database, statement >= STATEMENT_APPEND ? number : 0);
-    if (statements == NULL) {
-        error_set(&database->why, "out of memory");
-        return NULL;
-    }
-    sqlite3_stmt **slot = &statements->at[statement];
-    if (*slot == NULL) {
-        char text[512];
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the table in statements.c is the only source of formats */
-        snprintf(text, sizeof text, statement_texts[statement], (unsigned)number);
-#pragma GCC diagnostic pop
-        int code = sqlite3_prepare_v3(database->db, text, -1, SQLITE_PREPARE_PERSISTENT, slot, NULL);
-        if (code != SQLITE_OK) {
-            database_result_of(database, code);
-            return NULL;
-        }
-    }
-    return *slot;
-}
-
-enum database_result database_run(struct database *database, sqlite3_stmt *statement)
-{
-    if (statement == NULL)
-        return DATABASE_FAILED;
-    int code = sqlite3_step(statement);
-    enum database_result result = DATABASE_DONE;
-    if (code != SQLITE_DONE && code != SQLITE_ROW)
-        result = database_result_of(database, code);
-    sqlite3_reset(statement);
-    return result;
-}
-
-int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result)
-{
-    *result = DATABASE_DONE;
-    if (statement == NULL) {
-        *result = DATABASE_FAILED;
-        return SQLITE_ERROR;
-    }
-    int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW || code == SQLITE_DONE)
-        return code;
-    *result = database_result_of(database, code);
-    sqlite3_reset(statement);
-    return code;
-}
-
-int64_t database_number(struct database *database, enum statement statement, enum database_result *result)
-{
-    sqlite3_stmt *one = database_statement(database, statement, 0);
-    int64_t number = 0;
-    if (database_step(database, one, result) == SQLITE_ROW)
-        number = sqlite3_column_int64(one, 0);
-    if (*result == DATABASE_DONE)
-        sqlite3_reset(one);
-    return number;
 }

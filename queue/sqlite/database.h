@@ -24,6 +24,7 @@ enum database_result {
 /* The statements; their text is in statements.c. Those of one source have %u for its number. */
 enum statement {
     STATEMENT_BEGIN,
+    STATEMENT_BEGIN_READING,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
     STATEMENT_VERSION,
@@ -98,9 +99,6 @@ enum statement {
     STATEMENTS
 };
 
-/* The text of each, in statements.c. */
-extern const char *const statement_texts[STATEMENTS];
-
 struct source_statements {
     uint32_t number;
     sqlite3_stmt *at[STATEMENTS];
@@ -141,6 +139,10 @@ enum database_result database_set_journal_mode(struct database *database, const 
  * call database_close in either case. Callers want schema_open. */
 enum database_result database_open(struct database *database, const char *directory, bool durable);
 
+/* From the next transaction on each commit is synced, or not (database_open); a synced one syncs those before it, also
+ * of other connections. Outside of a transaction. */
+enum database_result database_sync_commits(struct database *database, bool durable);
+
 /* Closes without a checkpoint: the housekeeper does those. */
 void database_close(struct database *database);
 
@@ -157,6 +159,12 @@ enum database_result database_begin(struct database *database);
 enum database_result database_commit(struct database *database);
 
 void database_rollback(struct database *database);
+
+/* Begins a transaction that reads: all until its end is of one moment. On anything but DONE there is none. */
+enum database_result database_begin_reading(struct database *database);
+
+/* Works without memory. Keeps `why`. */
+void database_end_reading(struct database *database);
 
 /* Ends a transaction by what became of it: commits when DONE, else rolls back. Returns what became of it in the end. */
 enum database_result database_end(struct database *database, enum database_result result);

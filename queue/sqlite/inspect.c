@@ -115,9 +115,10 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     uint32_t number = store_number(store, source);
     if (number == 0)
         return true;
-    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* one snapshot */
-    enum database_result result = count_source(&store->reader, number, store->config, counts);
-    sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    enum database_result result = database_begin_reading(&store->reader); /* one snapshot */
+    if (result == DATABASE_DONE)
+        result = count_source(&store->reader, number, store->config, counts);
+    database_end_reading(&store->reader);
     return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 

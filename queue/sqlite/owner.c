@@ -401,8 +401,12 @@ bool store_take_request(void *state, struct queue_request *request)
 void store_answer_request(void *state, int64_t number, bool done, const char *words)
 {
     struct store *store = state;
+    struct database *database = &store->reader;
     int changes;
-    enum database_result result = set_state(&store->reader, number, TAKEN, done ? DONE : REFUSED, words, &changes);
+    enum database_result result = database_sync_commits(database, true); /* what was settled for it, too */
+    if (result == DATABASE_DONE)
+        result = set_state(database, number, TAKEN, done ? DONE : REFUSED, words, &changes);
     if (result != DATABASE_DONE)
-        store_failed(store, result, &store->reader.why);
+        store_failed(store, result, &database->why);
+    database_sync_commits(database, false);
 }

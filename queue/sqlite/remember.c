@@ -245,12 +245,11 @@ bool store_known(void *state, const char *source, const struct identity *identit
 {
     struct store *store = state;
     uint32_t number = store_number(store, source);
-    enum database_result result = DATABASE_DONE;
     if (!store_reader(store, why))
         return false;
     pthread_mutex_lock(&store->mirror_lock);
-    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
-    bool any_letter = database_number(&store->reader, STATEMENT_ANY_LETTER, &result) != 0;
+    enum database_result result = database_begin_reading(&store->reader);
+    bool any_letter = result == DATABASE_DONE && database_number(&store->reader, STATEMENT_ANY_LETTER, &result) != 0;
     if (result == DATABASE_DONE)
         result = look_for_moves(store);
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
@@ -260,7 +259,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
         if (result == DATABASE_DONE && any_letter)
             result = find_dead(store, number, &identities[i], &known[i]);
     }
-    sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    database_end_reading(&store->reader);
     pthread_mutex_unlock(&store->mirror_lock);
     return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }

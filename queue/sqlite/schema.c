@@ -115,6 +115,8 @@ static enum database_result add_to_it(struct database *database)
             result = execute_schema(database, "COMMIT");
         if (sqlite3_get_autocommit(database->db) == 0)
             sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
+        if (sqlite3_get_autocommit(database->db) == 0)
+            return DATABASE_FAILED; /* for want of memory: closing ends it */
     }
     return result == DATABASE_DAMAGED ? result : DATABASE_DONE;
 }
@@ -130,6 +132,10 @@ static enum database_result check_writable(struct database *database)
     if (code == SQLITE_OK)
         sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_busy_timeout(database->db, BUSY_MS);
+    if (sqlite3_get_autocommit(database->db) == 0) {
+        error_set(&database->why, "out of memory"); /* the rollback could not be prepared */
+        return DATABASE_FAILED;
+    }
     if ((code & 0xff) != SQLITE_READONLY && sqlite3_db_readonly(database->db, "main") == 0)
         return DATABASE_DONE; /* what else is wrong shows when it is used */
     error_set(&database->why, "the queue's database cannot be opened for writing: are there enough descriptors "

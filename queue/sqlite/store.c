@@ -150,7 +150,7 @@ bool store_reader(struct store *store, struct error *why)
 {
     if (store->reading)
         return true;
-    enum database_result result = schema_open(&store->reader, store->directory, false);
+    enum database_result result = schema_open(&store->reader, store->directory, true);
     store->reading = result == DATABASE_DONE;
     if (!store->reading) {
         store_reader_failed(store, result, why);

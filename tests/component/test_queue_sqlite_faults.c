@@ -390,6 +390,102 @@ static void the_power_is_cut(void)
     disk_forget();
 }
 
+/* ---- power, and what commands were told ---- */
+
+#define ACTS 4
+#define MOVING ACTS /* from that mark on the source is about to be empty */
+
+/* Makes the event with that number a dead letter, as who forwards does on request. */
+static void set_aside_on_request(struct queue *queue, unsigned number)
+{
+    struct there there;
+    struct queue_request request = {.source = "one"};
+    struct error why = {0};
+    int64_t asked;
+    look(queue, &there);
+    request.event = there.id[number];
+    CU_ASSERT_TRUE(queue_ask(queue, &request, &asked, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why) && queue_take_request(queue, &request));
+    struct verdict verdict = {.id = request.event, .kind = VERDICT_DEAD, .identity = numbered(number)};
+    CU_ASSERT_TRUE(queue_settle(queue, "one", &verdict, 1, &why));
+    queue_answer_request(queue, asked, true, "it is");
+}
+
+/* 0 and 1 are dead letters, 2 and 3 wait. */
+static void prepare_acts(uint64_t letter[static 2])
+{
+    struct there there;
+    struct error why = {0};
+    use_state("acts", 0);
+    struct queue *queue = open_well();
+    for (unsigned i = 0; i < ACTS; i++)
+        CU_ASSERT_EQUAL(append(queue, i), QUEUE_STORED);
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
+    look(queue, &there);
+    for (unsigned i = 0; i < 2; i++) {
+        letter[i] = there.id[i];
+        struct verdict verdict = {.id = letter[i], .kind = VERDICT_DEAD, .identity = numbered(i), .remember = true};
+        CU_ASSERT_TRUE(queue_settle(queue, "one", &verdict, 1, &why));
+    }
+    queue_close(queue);
+}
+
+/* Each act is done once the call is: what a command then says holds. */
+static void record_acts(const uint64_t letter[static 2])
+{
+    size_t done;
+    struct moved moved;
+    struct error why = {0};
+    struct queue *queue = open_well();
+    disk_record(state);
+    CU_ASSERT_TRUE(queue_discard(queue, &letter[0], 1, &done, &why) && done == 1);
+    disk_mark(0);
+    CU_ASSERT_TRUE(queue_replay(queue, &letter[1], 1, &done, &why) && done == 1);
+    disk_mark(1);
+    set_aside_on_request(queue, 2);
+    disk_mark(2);
+    queue_close(queue);
+    queue = open_well();
+    disk_mark(MOVING);
+    CU_ASSERT_TRUE(queue_move(queue, "one", "two", &moved, &why));
+    disk_mark(3);
+    queue_close(queue);
+}
+
+static void check_acts(size_t cut, unsigned random)
+{
+    struct there there;
+    struct counts counts;
+    struct error why = {0};
+    use_state("acts-cut", (unsigned)cut);
+    CU_ASSERT_EQUAL_FATAL(mkdir(state, 0700), 0);
+    disk_after_cut(state, cut, random);
+    struct queue *queue = open_well();
+    CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
+    look(queue, &there);
+    bool stays = !disk_promised(cut, MOVING);
+    check(!stays || !disk_promised(cut, 0) || counts.discarded == 1, "cut at %zu: what was dropped is back", cut);
+    check(!stays || !disk_promised(cut, 1) || there.times[1] == 1, "cut at %zu: what was replayed does not wait", cut);
+    check(!stays || !disk_promised(cut, 2) || there.times[2] == 0, "cut at %zu: what was set aside waits again", cut);
+    check(!disk_promised(cut, 3) || counts.accepted == 0, "cut at %zu: what was moved is back", cut);
+    queue_close(queue);
+    temporary_remove(state);
+}
+
+/* With nothing after it that would sync it by the way. */
+static void what_a_command_was_told_holds(void)
+{
+    uint64_t letter[2];
+    prepare_acts(letter);
+    record_acts(letter);
+    size_t length = disk_recorded();
+    printf("(%zu entries) ", length);
+    for (size_t cut = 1; cut <= length; cut++)
+        check_acts(cut, (unsigned)cut);
+    CU_ASSERT_TRUE(disk_promised(length, ACTS - 1));
+    disk_forget();
+}
+
 void suite_queue_sqlite_faults(void)
 {
     static CU_TestInfo tests[] = {
@@ -398,6 +494,7 @@ void suite_queue_sqlite_faults(void)
         {"opening meets a failing disk", opening_meets_a_failing_disk},
         {"settling meets a failing disk", settling_meets_a_failing_disk},
         {"the power is cut at any moment", the_power_is_cut},
+        {"what a command was told holds when the power is cut", what_a_command_was_told_holds},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite faults", set_up, tear_down, tests);

@@ -193,12 +193,14 @@ static bool start(struct scene *scene, struct process *process, bool with_faults
     return check(process_start(process, &options), "%s starts", words[0]);
 }
 
-/* libfcgi aborts the process itself where it gets no memory: to the program it is as if it was killed. */
+/* libfcgi aborts the process itself where it gets no memory, and the loader exits with 127: to the program it is as if
+ * it was killed. */
 static bool is_library_abort(const struct scene *scene, int status)
 {
     const struct fault_plan *plan = scene->plan;
-    return plan->call == FAULT_MEMORY && atomic_load(&plan->met) != 0 && strncmp(plan->caller, "libfcgi", 7) == 0 &&
-           WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    bool by_libfcgi = strncmp(plan->caller, "libfcgi", 7) == 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    bool by_loader = strncmp(plan->caller, "ld-linux", 8) == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 127;
+    return plan->call == FAULT_MEMORY && atomic_load(&plan->met) != 0 && (by_libfcgi || by_loader);
 }
 
 /* Whether the process ended as it should; the trial's own killing is no finding. */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COUNTED_MOST ((uint64_t)1 << 50)
+
 uint32_t model_mix(uint64_t seed)
 {
     uint64_t x = (seed + 1) * 0x9e3779b97f4a7c15u;
@@ -327,6 +329,14 @@ bool model_may_restore(const struct model *model)
     for (size_t i = 0; i < MODEL_SOURCES; i++)
         count += model->source[i].count;
     return count == 0;
+}
+
+bool model_has_counted_enough(const struct model *model)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < MODEL_SOURCES; i++)
+        sum += model->source[i].accepted;
+    return sum > COUNTED_MOST;
 }
 
 static void restore_source(struct model_source *to, const struct model_source *saved)

@@ -97,6 +97,10 @@ void model_rename(struct model *model, size_t source);
 
 /* Whether a backup may be put back over it. */
 bool model_may_restore(const struct model *model);
+
+/* Whether so much was counted that adding it up once more would leave the numbers that a database has: each backup that
+ * is put back over what it was made of doubles the counts. */
+bool model_has_counted_enough(const struct model *model);
 void model_restore_over(struct model *model, const struct model *saved);
 void model_restore_anew(struct model *model, const struct model *saved);
 

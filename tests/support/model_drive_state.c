@@ -318,7 +318,8 @@ bool drive_restore(struct drive *drive, const struct model_step *step)
         return true;
     if (step->a % 4 == 0 && !drive_drain(drive))
         return false;
-    if (!(step->a % 3 == 0 ? restore_anew(drive) : restore_over(drive)))
+    bool anew = step->a % 3 == 0 || model_has_counted_enough(&drive->ground->now);
+    if (!(anew ? restore_anew(drive) : restore_over(drive)))
         return false;
     return drive_open(drive) && drive_claim(drive, step->b % DRIVE_HANDLES) && drive_matches_now(drive);
 }
