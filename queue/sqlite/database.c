@@ -1,4 +1,4 @@
-/* Connections, transactions, what results mean: see database.h. The settings were chosen by measurement and for
+/* Connections, transactions, running statements: see database.h. The settings were chosen by measurement and for
  * SQLite's pitfalls with several processes. */
 #include "queue/sqlite/database.h"
 
@@ -343,81 +343,82 @@ enum database_result database_end(struct database *database, enum database_resul
     return result;
 }
 
-/* ---- what results mean ---- */
+/* ---- statements ---- */
 
-/* Asks the database's file system, as SQLite's later attempts may have changed errno. */
-static int look_at_disk(const struct database *database)
+/* The prepared statements of a source; number 0: those without a source. */
+static struct source_statements *statements_of(struct database *database, uint32_t number)
 {
-    const char *path = sqlite3_db_filename(database->db, "main");
-    const char *slash = path == NULL ? NULL : strrchr(path, '/');
-    char directory[4096];
-    if (slash == NULL || snprintf(directory, sizeof directory, "%.*s/", (int)(slash - path), path) < 0)
-        return 0;
-    return no_room_predict(directory);
-}
-
-/* The errno of a file's last failure as SQLite recorded it; -1: none. */
-static int noted_of(const struct database *database, int which)
-{
-    sqlite3_file *file = NULL;
-    int error = -1;
-    sqlite3_file_control(database->db, "main", which, (void *)&file);
-    if (file != NULL && file->pMethods != NULL)
-        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
-    return error;
-}
-
-/* The errno that made SQLite fail. sqlite3_system_errno is not set by a failing COMMIT, so errno itself is used; only
- * where a later call has overwritten it, what SQLite recorded for log, journal and database. */
-static int error_behind(const struct database *database, int error)
-{
-    if (database->db == NULL || (error != 0 && error != ENOENT && error != EAGAIN && error != EACCES))
-        return error;
-    int noted = noted_of(database, SQLITE_FCNTL_JOURNAL_POINTER);
-    return no_room_is(noted) ? noted : noted_of(database, SQLITE_FCNTL_FILE_POINTER);
-}
-
-/* The errno behind an SQLite code if it means no space to write; else 0. SQLite has a code only for ENOSPC, and does
- * not always use it. */
-static int no_room_behind(const struct database *database, int code, int error)
-{
-    switch (code & 0xff) {
-    case SQLITE_FULL:
-        return ENOSPC;
-    case SQLITE_IOERR:
-        /* Out of memory, and failing reads, say nothing about space. */
-        if (code == SQLITE_IOERR_NOMEM || code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ)
-            return 0;
-        error = error_behind(database, error);
-        return no_room_is(error) ? error : 0;
-    case SQLITE_CANTOPEN:
-        return no_room_is(error) ? error : look_at_disk(database);
-    case SQLITE_READONLY:
-        return look_at_disk(database) == EROFS ? EROFS : 0;
-    default:
-        return 0;
+    for (size_t i = 0; i < database->source_count; i++) {
+        if (database->sources[i].number == number)
+            return &database->sources[i];
     }
+    struct source_statements *more =
+        realloc(database->sources, (database->source_count + 1) * sizeof *database->sources);
+    if (more == NULL)
+        return NULL;
+    database->sources = more;
+    struct source_statements *one = &more[database->source_count++];
+    *one = (struct source_statements){.number = number};
+    return one;
 }
 
-enum database_result database_result_of(struct database *database, int code)
+sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number)
 {
-    int error = no_room_behind(database, code, errno);
-    if (error != 0) {
-        database->error = error;
-        error_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
-        return DATABASE_FULL;
+    struct source_statements *statements = statements_of(database, statement >= STATEMENT_APPEND ? number : 0);
+    if (statements == NULL) {
+        error_set(&database->why, "out of memory");
+        return NULL;
     }
-    error_set(&database->why, "the queue's database: %s",
-              database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_DONE:
-    case SQLITE_ROW:
-        return DATABASE_DONE;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return DATABASE_DAMAGED;
-    default:
+    sqlite3_stmt **slot = &statements->at[statement];
+    if (*slot == NULL) {
+        char text[512];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the table in statements.c is the only source of formats */
+        snprintf(text, sizeof text, statement_texts[statement], (unsigned)number);
+#pragma GCC diagnostic pop
+        int code = sqlite3_prepare_v3(database->db, text, -1, SQLITE_PREPARE_PERSISTENT, slot, NULL);
+        if (code != SQLITE_OK) {
+            database_result_of(database, code);
+            return NULL;
+        }
+    }
+    return *slot;
+}
+
+enum database_result database_run(struct database *database, sqlite3_stmt *statement)
+{
+    if (statement == NULL)
         return DATABASE_FAILED;
+    int code = sqlite3_step(statement);
+    enum database_result result = DATABASE_DONE;
+    if (code != SQLITE_DONE && code != SQLITE_ROW)
+        result = database_result_of(database, code);
+    sqlite3_reset(statement);
+    return result;
+}
+
+int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result)
+{
+    *result = DATABASE_DONE;
+    if (statement == NULL) {
+        *result = DATABASE_FAILED;
+        return SQLITE_ERROR;
     }
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW || code == SQLITE_DONE)
+        return code;
+    *result = database_result_of(database, code);
+    sqlite3_reset(statement);
+    return code;
+}
+
+int64_t database_number(struct database *database, enum statement statement, enum database_result *result)
+{
+    sqlite3_stmt *one = database_statement(database, statement, 0);
+    int64_t number = 0;
+    if (database_step(database, one, result) == SQLITE_ROW)
+        number = sqlite3_column_int64(one, 0);
+    if (*result == DATABASE_DONE)
+        sqlite3_reset(one);
+    return number;
 }

@@ -99,6 +99,9 @@ enum statement {
     STATEMENTS
 };
 
+/* The text of each, in statements.c. */
+extern const char *const statement_texts[STATEMENTS];
+
 struct source_statements {
     uint32_t number;
     sqlite3_stmt *at[STATEMENTS];
@@ -180,7 +183,7 @@ enum database_result database_run(struct database *database, sqlite3_stmt *state
  * reset. */
 int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result);
 
-/* Translates an SQLite result code, with the reason in `why`. */
+/* room.c: translates an SQLite result code, with the reason in `why`. */
 enum database_result database_result_of(struct database *database, int code);
 
 /* Runs a statement without parameters that returns one number; 0 when there is no row; the result in *result. */

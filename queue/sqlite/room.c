@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -347,4 +348,83 @@ int no_room_of(const char *directory)
     if (error != 0 || seen == EROFS)
         return error != 0 ? error : seen;
     return gone ? ENOSPC : 0;
+}
+
+/* ---- what a result of SQLite means: of its errors those of no room are many ---- */
+
+/* Asks the database's file system, as SQLite's later attempts may have changed errno. */
+static int look_at_disk(const struct database *database)
+{
+    const char *path = sqlite3_db_filename(database->db, "main");
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    char directory[4096];
+    if (slash == NULL || snprintf(directory, sizeof directory, "%.*s/", (int)(slash - path), path) < 0)
+        return 0;
+    return no_room_predict(directory);
+}
+
+/* The errno of a file's last failure as SQLite recorded it; -1: none. */
+static int noted_of(const struct database *database, int which)
+{
+    sqlite3_file *file = NULL;
+    int error = -1;
+    sqlite3_file_control(database->db, "main", which, (void *)&file);
+    if (file != NULL && file->pMethods != NULL)
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error;
+}
+
+/* The errno that made SQLite fail. sqlite3_system_errno is not set by a failing COMMIT, so errno itself is used; only
+ * where a later call has overwritten it, what SQLite recorded for log, journal and database. */
+static int error_behind(const struct database *database, int error)
+{
+    if (database->db == NULL || (error != 0 && error != ENOENT && error != EAGAIN && error != EACCES))
+        return error;
+    int noted = noted_of(database, SQLITE_FCNTL_JOURNAL_POINTER);
+    return no_room_is(noted) ? noted : noted_of(database, SQLITE_FCNTL_FILE_POINTER);
+}
+
+/* The errno behind an SQLite code if it means no space to write; else 0. SQLite has a code only for ENOSPC, and does
+ * not always use it. */
+static int no_room_behind(const struct database *database, int code, int error)
+{
+    switch (code & 0xff) {
+    case SQLITE_FULL:
+        return ENOSPC;
+    case SQLITE_IOERR:
+        /* Out of memory, and failing reads, say nothing about space. */
+        if (code == SQLITE_IOERR_NOMEM || code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ)
+            return 0;
+        error = error_behind(database, error);
+        return no_room_is(error) ? error : 0;
+    case SQLITE_CANTOPEN:
+        return no_room_is(error) ? error : look_at_disk(database);
+    case SQLITE_READONLY:
+        return look_at_disk(database) == EROFS ? EROFS : 0;
+    default:
+        return 0;
+    }
+}
+
+enum database_result database_result_of(struct database *database, int code)
+{
+    int error = no_room_behind(database, code, errno);
+    if (error != 0) {
+        database->error = error;
+        error_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
+        return DATABASE_FULL;
+    }
+    error_set(&database->why, "the queue's database: %s",
+              database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return DATABASE_DONE;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return DATABASE_DAMAGED;
+    default:
+        return DATABASE_FAILED;
+    }
 }

@@ -1,10 +1,7 @@
-/* The SQL statements of the queue's database in one table, and running them. */
+/* The SQL statements of the queue's database in one table, and running those that have numbers only. */
 #include "queue/sqlite/database.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-static const char *const statement_texts[STATEMENTS] = {
+const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
     [STATEMENT_BEGIN_READING] = "BEGIN",
     [STATEMENT_COMMIT] = "COMMIT",
@@ -121,84 +118,6 @@ static const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",
 };
-
-/* The prepared statements of a source; number 0: those without a source. */
-static struct source_statements *statements_of(struct database *database, uint32_t number)
-{
-    for (size_t i = 0; i < database->source_count; i++) {
-        if (database->sources[i].number == number)
-            return &database->sources[i];
-    }
-    struct source_statements *more =
-        realloc(database->sources, (database->source_count + 1) * sizeof *database->sources);
-    if (more == NULL)
-        return NULL;
-    database->sources = more;
-    struct source_statements *one = &more[database->source_count++];
-    *one = (struct source_statements){.number = number};
-    return one;
-}
-
-sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number)
-{
-    struct source_statements *statements = statements_of(database, statement >= STATEMENT_APPEND ? number : 0);
-    if (statements == NULL) {
-        error_set(&database->why, "out of memory");
-        return NULL;
-    }
-    sqlite3_stmt **slot = &statements->at[statement];
-    if (*slot == NULL) {
-        char text[512];
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the table in statements.c is the only source of formats */
-        snprintf(text, sizeof text, statement_texts[statement], (unsigned)number);
-#pragma GCC diagnostic pop
-        int code = sqlite3_prepare_v3(database->db, text, -1, SQLITE_PREPARE_PERSISTENT, slot, NULL);
-        if (code != SQLITE_OK) {
-            database_result_of(database, code);
-            return NULL;
-        }
-    }
-    return *slot;
-}
-
-enum database_result database_run(struct database *database, sqlite3_stmt *statement)
-{
-    if (statement == NULL)
-        return DATABASE_FAILED;
-    int code = sqlite3_step(statement);
-    enum database_result result = DATABASE_DONE;
-    if (code != SQLITE_DONE && code != SQLITE_ROW)
-        result = database_result_of(database, code);
-    sqlite3_reset(statement);
-    return result;
-}
-
-int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result)
-{
-    *result = DATABASE_DONE;
-    if (statement == NULL) {
-        *result = DATABASE_FAILED;
-        return SQLITE_ERROR;
-    }
-    int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW || code == SQLITE_DONE)
-        return code;
-    *result = database_result_of(database, code);
-    sqlite3_reset(statement);
-    return code;
-}
-
-int64_t database_number(struct database *database, enum statement statement, enum database_result *result)
-{
-    sqlite3_stmt *one = database_statement(database, statement, 0);
-    int64_t number = 0;
-    if (database_step(database, one, result) == SQLITE_ROW)
-        number = sqlite3_column_int64(one, 0);
-    if (*result == DATABASE_DONE)
-        sqlite3_reset(one);
-    return number;
-}
 
 enum database_result database_run_with(struct database *database, enum statement statement, uint32_t number,
                                        const int64_t *values, size_t count)
