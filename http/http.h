@@ -10,8 +10,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-/* ---- request.c: An HTTP request, from FastCGI or CGI alike. Belongs to the thread that serves it, and to none while it
- * waits. ---- */
+/* ---- request.c: An HTTP request, from FastCGI or CGI alike. Belongs to the thread that serves it, and to none while
+ * it waits. ---- */
 
 struct request;
 

@@ -22,7 +22,7 @@
 /* One body's share of the budget. Zero-initialized except for the members that the request sets. */
 struct body_share {
     moment started;
-    void (*interrupt)(void *self); /* makes a blocked read of this body return; called by other threads. NULL: none */
+    void (*interrupt)(void *self); /* called when it has given way, by whoever needs its memory. NULL: nothing */
     void *self;
     bool large;   /* more than BUDGET_SMALL: the members below are under the lock. Own thread only */
     size_t taken; /* bytes */
