@@ -75,7 +75,7 @@ static const struct key key_table[] = {
     {"alert_waiting", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that waits longer is a cause, and cron mails it", false, PROGRAM(alert_waiting_ms), NULL},
     {"alert_silence", &type_duration, SCOPE_PROGRAM, "0s", 0, 366 * DAY, "nothing accepted for so long is a cause; 0s: never", false, PROGRAM(alert_silence_ms), NULL},
 
-    {"request_threads", &type_count, SCOPE_PROGRAM, "32", 1, 512, "requests handled at once", false, PROGRAM(request_threads), NULL},
+    {"request_threads", &type_count, SCOPE_PROGRAM, "32", 1, 512, "threads that read requests and run handlers", false, PROGRAM(request_threads), NULL},
     {"request_timeout", &type_duration, SCOPE_PROGRAM, "10s", 1 * SECOND, 12 * SECOND, "a request must have arrived by then; Close waits 15 s for an answer", false, PROGRAM(request_timeout_ms), NULL},
     {"shutdown_grace", &type_duration, SCOPE_PROGRAM, "2s", 1 * SECOND, 10 * MINUTE, "time to finish when stopped; mod_fcgid kills after 3 s", false, PROGRAM(shutdown_grace_ms), NULL},
     {"confine", &type_choice, SCOPE_PROGRAM, "auto", 0, 0, "what reads requests can neither execute nor connect, nor open what is outside of `state_dir`, as far as the kernel can see to that (seccomp, Landlock); `auto`: where systemd starts the program itself; not with CGI", false, PROGRAM(confine), confines},

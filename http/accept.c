@@ -1,14 +1,11 @@
-/* Supplies connections to the request threads: from the listening socket, or idle ones with a new request. Also: which
- * peers may connect, and the check for memory. */
+/* Accepts connections: which peers may connect, what is done beyond the limits of descriptors and memory; and hands
+ * kept connections over to the program executed next. */
 #include "http/http_private.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fastcgi.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,135 +19,31 @@
 #include "base/buffer.h"
 #include "base/log.h"
 
-/* ---- idle connections ---- */
+/* ---- connections for the program executed next ---- */
 
 #define HAND_OVER "CLOSECRM_KEPT_CONNECTIONS" /* descriptor numbers: "7,9" */
 
-struct idle_connection {
-    int fd;
-    bool fresh;
-    struct idle_connection *next;
-    struct idle_connection *previous;
-};
-
-bool idle_init(struct idle *idle, int epoll)
-{
-    *idle = (struct idle){.epoll = epoll};
-    return pthread_mutex_init(&idle->lock, NULL) == 0;
-}
-
-/* Adds it to the list. Returns whether it is to be watched. */
-static bool insert_connection(struct idle *idle, struct idle_connection *connection)
-{
-    pthread_mutex_lock(&idle->lock);
-    connection->next = idle->first;
-    if (idle->first != NULL)
-        idle->first->previous = connection;
-    idle->first = connection;
-    bool wanted = !idle->closed || connection->fresh; /* the thread checks once more before it ends */
-    pthread_mutex_unlock(&idle->lock);
-    return wanted;
-}
-
-static void detach(struct idle *idle, struct idle_connection *connection)
-{
-    pthread_mutex_lock(&idle->lock);
-    if (connection->next != NULL)
-        connection->next->previous = connection->previous;
-    if (connection->previous != NULL)
-        connection->previous->next = connection->next;
-    else
-        idle->first = connection->next;
-    pthread_mutex_unlock(&idle->lock);
-    if (connection->fresh)
-        atomic_fetch_sub(&idle->fresh, 1);
-}
-
-/* Whether there are fresh connections, whose first request may be on its way. */
-static bool idle_has_fresh(struct idle *idle)
-{
-    return atomic_load(&idle->fresh) > 0;
-}
-
-/* Watches the connection: from here on another thread may take it. */
-static bool watch_connection(struct idle *idle, struct idle_connection *connection, int operation)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.ptr = connection};
-    return epoll_ctl(idle->epoll, operation, connection->fd, &event) == 0;
-}
-
-void idle_park(struct idle *idle, int fd, bool fresh)
-{
-    struct idle_connection *connection = calloc(1, sizeof *connection);
-    if (connection == NULL) {
-        log_write(LEVEL_WARN, "msg=connection_closed reason=\"out of memory\"");
-        close(fd);
-        return;
-    }
-    connection->fd = fd;
-    connection->fresh = fresh;
-    if (fresh)
-        atomic_fetch_add(&idle->fresh, 1);
-    if (!insert_connection(idle, connection) || watch_connection(idle, connection, EPOLL_CTL_ADD))
-        return;
-    log_write(LEVEL_WARN, "msg=connection_closed reason=\"epoll: %s\"", strerror(errno));
-    detach(idle, connection);
-    free(connection);
-    close(fd);
-}
-
-/* Returns ownership of a readable connection to the caller. Only one caller may do so for each epoll event. */
-static int idle_take(struct idle *idle, struct idle_connection *connection)
-{
-    int fd = connection->fd;
-    epoll_ctl(idle->epoll, EPOLL_CTL_DEL, fd, NULL);
-    detach(idle, connection);
-    free(connection);
-    return fd;
-}
-
-/* Re-arms epoll for a connection that became readable. */
-static void idle_watch_again(struct idle *idle, struct idle_connection *connection)
-{
-    /* Another thread may take and free it at once, after this: epoll orders that in the kernel, and the lock does for
-     * ThreadSanitizer, which does not know that EPOLL_CTL_MOD does. */
-    pthread_mutex_lock(&idle->lock);
-    watch_connection(idle, connection, EPOLL_CTL_MOD);
-    pthread_mutex_unlock(&idle->lock);
-}
-
-void idle_stop(struct idle *idle)
-{
-    pthread_mutex_lock(&idle->lock);
-    idle->closed = true;
-    pthread_mutex_unlock(&idle->lock);
-}
-
-/* Removes the first connection from the list; -1: the list is empty. */
-static int pop(struct idle *idle)
-{
-    struct idle_connection *connection = idle->first;
-    return connection == NULL ? -1 : idle_take(idle, connection);
-}
-
+/* Inherited descriptors block: a program of before lets libfcgi read them. */
 static bool set_inheritable(int fd, bool inheritable)
 {
-    int flags = fcntl(fd, F_GETFD);
-    if (flags < 0)
+    int flags = fcntl(fd, F_GETFD), status = fcntl(fd, F_GETFL);
+    if (flags < 0 || status < 0)
         return false;
-    return fcntl(fd, F_SETFD, inheritable ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC) == 0;
+    return fcntl(fd, F_SETFD, inheritable ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC) == 0 &&
+           fcntl(fd, F_SETFL, inheritable ? status & ~O_NONBLOCK : status | O_NONBLOCK) == 0;
 }
 
-void idle_hand_over(struct idle *idle)
+void accept_hand_over(struct http *http)
 {
     struct buffer names = {0};
-    int fd;
-    while ((fd = pop(idle)) >= 0) {
+    while (http->first != NULL) {
+        struct connection *connection = http->first;
         char name[16];
-        snprintf(name, sizeof name, "%s%d", names.length == 0 ? "" : ",", fd);
+        snprintf(name, sizeof name, "%s%d", names.length == 0 ? "" : ",", connection->fd);
         buffer_text(&names, name);
-        if (names.failed || !set_inheritable(fd, true))
-            close(fd);
+        if (!names.failed && set_inheritable(connection->fd, true))
+            connection->fd = -1;
+        connection_close(connection);
     }
     names.failed = false;
     buffer_append(&names, "", 1);
@@ -170,7 +63,7 @@ static bool is_connection(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens == 0;
 }
 
-void idle_take_over(struct idle *idle)
+void accept_take_over(struct http *http)
 {
     const char *names = getenv(HAND_OVER);
     for (const char *at = names; at != NULL && *at != '\0';) {
@@ -180,147 +73,70 @@ void idle_take_over(struct idle *idle)
         if (end == at || errno != 0 || fd < 0 || fd > 0x7fffffff)
             break;
         if (is_connection((int)fd) && set_inheritable((int)fd, false))
-            idle_park(idle, (int)fd, false);
+            connection_adopt(http, (int)fd);
         at = *end == ',' ? end + 1 : end;
     }
     unsetenv(HAND_OVER);
 }
 
-void idle_free(struct idle *idle)
-{
-    int fd;
-    while ((fd = pop(idle)) >= 0)
-        close(fd);
-    pthread_mutex_destroy(&idle->lock);
-}
-
 /* ---- accepting ---- */
 
-#define DATA_WAIT_MS 1   /* a web server writes at once after connecting */
-#define LAST_WAIT_MS 100 /* after the stop: on a busy machine a request may arrive this late */
-#define LAST_LOOK_MS 2
-#define ARM_WAIT_MS 5    /* without memory for it */
-#define FULL_WAIT_MS 100 /* before trying to accept again without a free descriptor */
+#define CONNECTIONS_MOST                                                                                               \
+    20000 /* beyond, the answer is 503: a connection's memory is a few KB while its request is here */
+#define DESCRIPTORS_SPARE 64 /* for the rest of the process, and for those that are refused */
+#define FULL_WAIT_MS 100     /* before trying to accept again without a free descriptor */
 #define FULL_LOG_EVERY_MS 10000
 
-/* Fails after the server has stopped, as intended. */
-bool worker_listen(struct http *http, int operation)
+static int spare_descriptor(const struct http *http)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = http};
-    return epoll_ctl(http->epoll, operation, STDIN_FILENO, &event) == 0;
+    return fcntl(http->wake, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
-static bool is_readable(int fd, int wait_ms)
+void accept_prepare(struct http *http)
 {
-    struct pollfd ready = {.fd = fd, .events = POLLIN};
-    return poll(&ready, 1, wait_ms) > 0;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    bool known = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * DESCRIPTORS_SPARE;
+    http->most = known && limit.rlim_cur < CONNECTIONS_MOST + DESCRIPTORS_SPARE ? limit.rlim_cur - DESCRIPTORS_SPARE
+                                                                                : CONNECTIONS_MOST;
+    http->reserve = spare_descriptor(http);
 }
 
-/* Out of descriptors or memory for a connection: logs it, rate-limited, and pauses, since the next accept would fail
- * too. */
-static void pause_when_full(struct http *http, int error)
+void accept_log_full(struct http *http, const char *reason)
 {
     moment now = clock_now();
-    moment before = atomic_load(&http->full_logged);
-    if (now - before >= FULL_LOG_EVERY_MS && atomic_compare_exchange_strong(&http->full_logged, &before, now))
-        log_write(LEVEL_ERROR, "msg=accept_failed reason=\"%s\" advice=\"raise the limit of open files\"",
-                  strerror(error));
-    is_readable(http->stop, FULL_WAIT_MS);
+    if (now - http->full_logged < FULL_LOG_EVERY_MS)
+        return;
+    http->full_logged = now;
+    log_write(LEVEL_ERROR, "msg=accept_failed connections=%zu reason=\"%s\" advice=\"raise the limit of open files\"",
+              http->count, reason);
 }
 
-/* Accepts a connection. Another thread or process may have taken it: returns -1, which is no error. */
-static int accept_one(struct http *http)
+void accept_refuse(int fd)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t size = sizeof address;
-    int fd = accept4(STDIN_FILENO, (struct sockaddr *)&address, &size, SOCK_CLOEXEC);
-    if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            pause_when_full(http, errno);
-        return -1;
-    }
-    if (!http->is_tcp)
-        return fd;
-    if (!peers_allow(&http->peers, &address)) {
-        close(fd);
-        return -1;
-    }
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    return fd;
+    headroom_refuse(fd);
+    close(fd);
 }
 
-/* Accepts a connection; a silent one joins the idle ones, so that it occupies no thread. The listening socket is armed
- * for one wakeup at a time: watched permanently, it would wake other threads in vain for each connection (measured: 50%
- * more context switches, 10% fewer requests). */
-static int accept_ready(struct http *http)
+void accept_beyond(struct http *http, int error)
 {
-    int fd = accept_one(http);
-    while (!worker_listen(http, EPOLL_CTL_MOD) && (errno == ENOMEM || errno == ENOSPC))
-        is_readable(http->stop, ARM_WAIT_MS); /* else no connection would ever be accepted again */
-    if (fd < 0 || is_readable(fd, DATA_WAIT_MS))
-        return fd;
-    bool stopped = atomic_load(&http->stopped_at) != MOMENT_NEVER;
-    if (stopped && is_readable(fd, LAST_WAIT_MS)) /* after the stop, parking would close it */
-        return fd;
-    idle_park(&http->idle, fd, true);
-    return -1;
-}
-
-/* Returns the connection of an epoll event, or -1. */
-static int connection_of(struct http *http, const struct epoll_event *event)
-{
-    return event->data.ptr == http ? accept_ready(http) : idle_take(&http->idle, event->data.ptr);
-}
-
-/* Waits for an event. The stop event stays readable, so two events are requested: the stop and one other. If both are
- * others, one is re-armed. */
-static int ready_connection(struct http *http)
-{
-    struct epoll_event events[2];
-    int count = epoll_wait(http->epoll, events, 2, 0);
     int fd = -1;
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.ptr == &http->stop || events[i].data.ptr == http)
-            continue;
-        if (fd < 0)
-            fd = connection_of(http, &events[i]);
-        else
-            idle_watch_again(&http->idle, events[i].data.ptr);
-    }
-    return fd;
-}
-
-/* After the stop, idle connections with a pending request are still served, and so are fresh ones that are about to
- * send one: closing them would reset them with the request inside. */
-static int last_connection(struct http *http)
-{
-    int fd = ready_connection(http);
-    while (fd < 0 && idle_has_fresh(&http->idle) && clock_now() < atomic_load(&http->stopped_at) + LAST_WAIT_MS) {
-        poll(NULL, 0, LAST_LOOK_MS);
-        fd = ready_connection(http);
-    }
-    return fd;
-}
-
-int worker_next(struct http *http)
-{
-    for (;;) {
-        struct epoll_event event;
-        int count = epoll_wait(http->epoll, &event, 1, -1);
-        if (count < 0 && errno != EINTR) {
-            log_write(LEVEL_ERROR, "msg=thread_ended reason=\"epoll: %s\"", strerror(errno));
-            return -1;
-        }
-        if (count < 1)
-            continue;
-        if (event.data.ptr == &http->stop)
-            return last_connection(http);
-        int fd = connection_of(http, &event);
+    accept_log_full(http, strerror(error));
+    if (http->reserve >= 0 && (error == EMFILE || error == ENFILE)) {
+        close(http->reserve);
+        fd = accept4(STDIN_FILENO, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0)
-            return fd;
+            accept_refuse(fd);
+        http->reserve = spare_descriptor(http);
     }
+    if (fd >= 0)
+        return;
+    epoll_ctl(http->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    http->listen_again = clock_now() + FULL_WAIT_MS;
+    worker_note_deadline(http, http->listen_again);
 }
 
 /* ---- which peers may connect (FCGI_WEB_SERVER_ADDRS) ---- */
@@ -404,10 +220,9 @@ void peers_free(struct peers *peers)
     *peers = (struct peers){0};
 }
 
-/* ---- memory for libfcgi ---- */
+/* ---- memory ---- */
 
-#define HEADROOM ((size_t)4 * 1024 * 1024) /* bytes of a request's buffers and parameters, per thread */
-#define BEGIN_WAIT_MS 1000                 /* for a request's first bytes */
+#define HEADROOM ((size_t)4 * 1024 * 1024) /* bytes of a request's buffers and parameters */
 
 static bool is_limited(void)
 {
@@ -450,45 +265,4 @@ bool headroom_is_sufficient(const struct headroom *headroom)
         malloc_trim(0);
     }
     return false;
-}
-
-#define HEADROOM_WORDS "{\"error\": \"out of memory: send it again later\"}\n"
-#define HEADROOM_ANSWER                                                                                                \
-    "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 30\r\n"                         \
-    "Cache-Control: no-store\r\n\r\n" HEADROOM_WORDS
-
-/* The records of the answer: STDOUT, its end, END_REQUEST. */
-struct refusal_records {
-    FCGI_Header head;
-    char text[sizeof HEADROOM_ANSWER - 1];
-    FCGI_Header text_end;
-    FCGI_EndRequestRecord end;
-};
-
-static FCGI_Header header_of(int type, const FCGI_Header *request, size_t length)
-{
-    return (FCGI_Header){.version = FCGI_VERSION_1,
-                         .type = (unsigned char)type,
-                         .requestIdB1 = request->requestIdB1,
-                         .requestIdB0 = request->requestIdB0,
-                         .contentLengthB1 = (unsigned char)(length >> 8),
-                         .contentLengthB0 = (unsigned char)(length & 0xff)};
-}
-
-void headroom_refuse(int fd)
-{
-    FCGI_Header request;
-    struct refusal_records records = {.text = ""};
-    struct pollfd ready = {.fd = fd, .events = POLLIN};
-    if (poll(&ready, 1, BEGIN_WAIT_MS) <= 0 ||
-        recv(fd, &request, sizeof request, MSG_DONTWAIT) != (ssize_t)sizeof request ||
-        request.version != FCGI_VERSION_1 || request.type != FCGI_BEGIN_REQUEST)
-        return;
-    records.head = header_of(FCGI_STDOUT, &request, sizeof records.text);
-    memcpy(records.text, HEADROOM_ANSWER, sizeof records.text);
-    records.text_end = header_of(FCGI_STDOUT, &request, 0);
-    records.end.header = header_of(FCGI_END_REQUEST, &request, sizeof records.end.body);
-    records.end.body.protocolStatus = FCGI_REQUEST_COMPLETE;
-    ssize_t n = send(fd, &records, sizeof records, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)n; /* a client that does not read it is gone */
 }

@@ -13,9 +13,6 @@
 
 #define FIRST_PIECE BUDGET_SMALL /* most memory allocated on the strength of an announced length alone */
 
-/* The kind of CONTENT_LENGTH. */
-enum announcement { ANNOUNCED_NOTHING, ANNOUNCED_LENGTH, ANNOUNCED_NONSENSE };
-
 /* Parses CONTENT_LENGTH. A length that overflows becomes SIZE_MAX, which is always too large. */
 static enum announcement read_announcement(const struct request *request, size_t *length)
 {
@@ -133,19 +130,81 @@ void request_free_body(struct request *request)
     budget_release(request->budget, &request->share);
 }
 
+/* ---- a body that is gathered before the request is handled ---- */
+
+void body_begin(struct request *request)
+{
+    request->announcement = read_announcement(request, &request->announced);
+    size_t most = request->limits->max_body;
+    bool fits = request->announcement == ANNOUNCED_NOTHING ||
+                (request->announcement == ANNOUNCED_LENGTH && request->announced > 0 && request->announced <= most);
+    request->most = !fits ? 0 : request->announcement == ANNOUNCED_LENGTH ? request->announced : most + 1;
+    request->gathered = true;
+    request->share.started = request->started;
+}
+
+/* Returns the next capacity for so many bytes more: who sends little takes little. */
+static size_t capacity_for(const struct request *request, size_t length)
+{
+    size_t wanted = request->length + length;
+    if (wanted < request->capacity * 2)
+        wanted = request->capacity * 2;
+    return wanted < request->most ? wanted : request->most;
+}
+
+bool body_put(struct request *request, const char *data, size_t length)
+{
+    while (length > 0 && request->length < request->most && !request->no_room) {
+        if (request->length == request->capacity && !grow_body(request, capacity_for(request, length))) {
+            request->no_room = true;
+            break;
+        }
+        size_t room = request->capacity - request->length, piece = length < room ? length : room;
+        memcpy(request->body + request->length, data, piece);
+        request->length += piece;
+        data += piece;
+        length -= piece;
+    }
+    bool wanted = !request->no_room && request->length < request->most;
+    if (!wanted && (request->no_room || request->most > request->limits->max_body)) /* it is in the way of others */
+        request_free_body(request);
+    return wanted;
+}
+
+/* Judges a gathered body. */
+static enum body_result judge_gathered(struct request *request, struct error *why)
+{
+    if (request->no_room)
+        return no_room(why);
+    if (request->announcement == ANNOUNCED_LENGTH)
+        return request->length == request->announced ? BODY_OK : cut_short(request, why);
+    if (request->length == request->most)
+        return too_large(request, why);
+    if (request->broken)
+        return cut_short(request, why);
+    return request->length == 0 ? empty_body(why) : BODY_OK;
+}
+
+/* ---- */
+
+static enum body_result read_body(struct request *request, size_t announced, struct error *why)
+{
+    if (request->gathered)
+        return judge_gathered(request, why);
+    request->share.started = request->started;
+    return announced == 0 ? read_to_end(request, why) : read_announced(request, announced, why);
+}
+
 enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why)
 {
     enum body_result result = BODY_SHORT;
     size_t announced = 0;
-    request->share.started = request->started;
-    request->share.interrupt = request->transport->interrupt;
-    request->share.self = request->self;
     switch (read_announcement(request, &announced)) {
     case ANNOUNCED_NONSENSE:
         error_set(why, "Content-Length is not a number");
         break;
     case ANNOUNCED_NOTHING:
-        result = read_to_end(request, why);
+        result = read_body(request, 0, why);
         break;
     case ANNOUNCED_LENGTH:
         if (announced == 0)
@@ -153,7 +212,7 @@ enum body_result request_body(struct request *request, const char **body, size_t
         else if (announced > request->limits->max_body)
             result = too_large(request, why);
         else
-            result = read_announced(request, announced, why);
+            result = read_body(request, announced, why);
         break;
     }
     if (result == BODY_OK && !budget_finish(request->budget, &request->share))

@@ -4,7 +4,6 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcgiapp.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -72,28 +71,6 @@ bool http_is_fastcgi(void)
     return getsockopt(STDIN_FILENO, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0;
 }
 
-/* Initializes libfcgi and restores the signal handlers that it replaces for its own accept, which is not used. */
-static bool init_libfcgi(struct error *why)
-{
-    static const int signals[] = {SIGPIPE, SIGUSR1, SIGTERM};
-    struct sigaction before[sizeof signals / sizeof *signals];
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        sigaction(signals[i], NULL, &before[i]);
-    int error = FCGX_Init();
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        sigaction(signals[i], &before[i], NULL);
-    if (error != 0)
-        error_set(why, "FastCGI cannot start: libfcgi error %d", error);
-    return error == 0;
-}
-
-/* Watches the stop event level-triggered, since every thread must see it. */
-static bool watch_stop(struct http *http)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &http->stop};
-    return epoll_ctl(http->epoll, EPOLL_CTL_ADD, http->stop, &event) == 0;
-}
-
 /* Makes the listening socket non-blocking, because another thread or process may have taken the connection that woke
  * this one. */
 static bool prepare_listening(struct http *http, struct error *why)
@@ -109,7 +86,8 @@ static bool prepare_listening(struct http *http, struct error *why)
     http->is_tcp = address.ss_family == AF_INET || address.ss_family == AF_INET6;
     if (http->is_tcp && !peers_init(&http->peers, getenv("FCGI_WEB_SERVER_ADDRS"), why))
         return false;
-    if (!worker_listen(http, EPOLL_CTL_ADD) || !watch_stop(http)) {
+    struct epoll_event woken = {.events = EPOLLIN, .data.ptr = &http->wake};
+    if (!worker_listen(http) || epoll_ctl(http->epoll, EPOLL_CTL_ADD, http->wake, &woken) != 0) {
         error_set(why, "epoll: %s", strerror(errno));
         return false;
     }
@@ -120,23 +98,20 @@ static bool prepare_listening(struct http *http, struct error *why)
 static bool prepare_server(struct http *http, struct error *why)
 {
     pthread_mutex_init(&http->lock, NULL);
+    pthread_mutex_init(&http->back_lock, NULL);
+    pthread_cond_init(&http->leaderless, NULL);
     clock_condition_init(&http->ended);
     http->epoll = epoll_create1(EPOLL_CLOEXEC);
-    http->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    idle_init(&http->idle, http->epoll);
-    if (http->epoll < 0 || http->stop < 0) {
+    http->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    http->reserve = -1;
+    if (http->epoll < 0 || http->wake < 0) {
         error_set(why, "epoll: %s", strerror(errno));
         return false;
     }
     http->workers = calloc(http->limits.threads, sizeof *http->workers);
-    http->watched = aligned_alloc(alignof(struct watched), http->limits.threads * sizeof *http->watched);
-    if (http->workers == NULL || http->watched == NULL) {
+    if (http->workers == NULL) {
         error_set(why, "out of memory");
         return false;
-    }
-    for (size_t i = 0; i < http->limits.threads; i++) {
-        http->watched[i] = (struct watched){.fd = -1};
-        pthread_mutex_init(&http->watched[i].lock, NULL);
     }
     return prepare_listening(http, why);
 }
@@ -151,7 +126,7 @@ static int start_workers(struct http *http, size_t wished)
     pthread_attr_setstacksize(&small, STACK_SIZE);
     while (http->started < wished && error == 0) {
         struct worker *worker = &http->workers[http->started];
-        *worker = (struct worker){.http = http, .watched = &http->watched[http->started]};
+        *worker = (struct worker){.http = http};
         pthread_mutex_lock(&http->lock);
         error = pthread_create(&worker->thread, &small, worker_run, worker);
         if (error == 0) {
@@ -188,18 +163,14 @@ static bool start_some_workers(struct http *http, struct error *why)
     return true;
 }
 
-/* Starts the deadline thread and the request threads with all signals blocked: the main thread handles those. */
+/* Starts the request threads with all signals blocked: the main thread handles those. */
 static bool start_threads(struct http *http, struct error *why)
 {
     sigset_t all, before;
     sigfillset(&all);
     sigdelset(&all, SIGBUS); /* if blocked, a full disk under a mapped page would end the process: base/files.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = deadlines_start(&http->deadlines, http->watched, http->limits.threads, why);
-    if (started && !start_some_workers(http, why)) {
-        deadlines_stop(&http->deadlines);
-        started = false;
-    }
+    bool started = start_some_workers(http, why);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
 }
@@ -216,11 +187,14 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
     headroom_init(&http->headroom);
     http->routes = routes;
     http->routes_count = count;
-    atomic_store(&http->full_logged, INT64_MIN / 2);
+    http->full_logged = INT64_MIN / 2;
+    http->earliest = http->listen_again = MOMENT_NEVER;
+    http->back_end = &http->back;
     atomic_store(&http->stopped_at, MOMENT_NEVER);
-    bool started = prepare_server(http, why) && init_libfcgi(why);
+    bool started = prepare_server(http, why);
     if (started) {
-        idle_take_over(&http->idle);
+        accept_prepare(http);
+        accept_take_over(http);
         started = start_threads(http, why);
     }
     if (started)
@@ -231,12 +205,9 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
 
 void http_stop(struct http *http)
 {
-    uint64_t one = 1;
-    epoll_ctl(http->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    idle_stop(&http->idle);
     atomic_store(&http->stopped_at, clock_now());
-    while (write(http->stop, &one, sizeof one) < 0 && errno == EINTR)
-        ;
+    epoll_ctl(http->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    worker_wake(http);
 }
 
 bool http_is_idle(struct http *http)
@@ -278,34 +249,34 @@ bool http_join(struct http *http, moment deadline)
 {
     bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - CUT_BEFORE_MS);
     while (!ended && clock_now() < deadline) {
-        deadlines_cut(&http->deadlines);
+        atomic_store(&http->cut, true);
+        worker_wake(http);
         ended = wait_ended(http, clock_now() + CUT_AGAIN_MS);
     }
     join_ended(http);
-    if (ended)
-        deadlines_stop(&http->deadlines);
     return ended;
 }
 
 void http_hand_over(struct http *http)
 {
-    idle_hand_over(&http->idle);
+    accept_hand_over(http);
 }
 
 void http_free(struct http *http)
 {
-    idle_free(&http->idle);
-    if (http->epoll >= 0)
-        close(http->epoll);
-    if (http->stop >= 0)
-        close(http->stop);
-    for (size_t i = 0; http->watched != NULL && i < http->limits.threads; i++)
-        pthread_mutex_destroy(&http->watched[i].lock);
+    const int descriptors[] = {http->epoll, http->wake, http->reserve};
+    while (http->first != NULL)
+        connection_close(http->first);
+    for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
+        if (descriptors[i] >= 0)
+            close(descriptors[i]);
+    }
     peers_free(&http->peers);
     budget_free(&http->budget);
     pthread_cond_destroy(&http->ended);
+    pthread_cond_destroy(&http->leaderless);
+    pthread_mutex_destroy(&http->back_lock);
     pthread_mutex_destroy(&http->lock);
-    free(http->watched);
     free(http->workers);
     free(http);
 }

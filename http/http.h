@@ -1,4 +1,4 @@
-/* The HTTP server: FastCGI threads or a single CGI request, and the routes. Only http/ uses libfcgi. */
+/* The HTTP server: FastCGI connections or a single CGI request, and the routes. Only http/ uses libfcgi. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -10,7 +10,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-/* ---- request.c: An HTTP request, from FastCGI or CGI alike. Belongs to the thread that serves it. ---- */
+/* ---- request.c: An HTTP request, from FastCGI or CGI alike. Belongs to the thread that serves it, and to none while
+ * it waits. ---- */
 
 struct request;
 
@@ -68,6 +69,30 @@ bool request_send(struct request *request, int status, const char *headers, cons
 /* Answers, once, with {"error": "..."} as application/json. text is UTF-8. */
 bool request_refuse(struct request *request, int status, const char *headers, const char *text);
 
+/* ---- handlers that wait: a few threads serve all requests, so none of them should wait for a disk or a peer ---- */
+
+/* Says that the handler is about to wait for something, or to work for long: other threads take over meanwhile what
+ * this one does for other requests. Call it before the first wait. */
+void request_blocks(struct request *request);
+
+/* Answers a request that waited: what it waited for is there. By a request thread. It must not wait. */
+typedef void request_resume(void *context, struct request *request);
+
+/* Answers a request that has waited until its deadline, and returns true: request_wake must not be called any more. Or
+ * returns false without an answer: it has been called, or is just being called. By a request thread. */
+typedef bool request_give_up(void *context, struct request *request);
+
+/* Whether the handler may return without an answer (request_wait). Never under CGI, nor after request_blocks. */
+bool request_may_wait(const struct request *request);
+
+/* The handler is going to return without an answer: resume answers after request_wake, which may have been called
+ * already, or give_up when the deadline has passed. The request and its body stay until then. */
+void request_wait(struct request *request, moment deadline, request_resume *resume, request_give_up *give_up,
+                  void *context);
+
+/* What the request waits for is there. Any thread, once. */
+void request_wake(struct request *request);
+
 /* ---- serving ---- */
 
 struct http;
@@ -84,10 +109,15 @@ struct http_limits {
     size_t max_body;            /* bytes of one body */
     size_t max_bodies;          /* bytes of all bodies in memory together */
     int64_t request_timeout_ms; /* for a complete request to arrive */
-    size_t threads;
+    size_t threads;             /* that read requests and run handlers */
     void (*before)(
         void *context); /* called by request threads before they read a request; NULL: nothing. Not with CGI */
     void *context;
+    bool (*wants_body)(void *of, struct request *request); /* whether a body that takes its time is worth its memory;
+                                                              else it is discarded as it comes. By request threads, once
+                                                              variables and path are known. It must not wait. NULL: all
+                                                              are */
+    void *of;
     size_t more_spare; /* threads that the process starts besides those that are known here */
 };
 

@@ -5,12 +5,12 @@
 
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "http/http.h"
@@ -22,7 +22,7 @@
 /* One body's share of the budget. Zero-initialized except for the members that the request sets. */
 struct body_share {
     moment started;
-    void (*interrupt)(void *self); /* makes a blocked read of this body return; called by other threads. NULL: none */
+    void (*interrupt)(void *self); /* called when it has given way, by whoever needs its memory. NULL: nothing */
     void *self;
     bool large;   /* more than BUDGET_SMALL: the members below are under the lock. Own thread only */
     size_t taken; /* bytes */
@@ -80,9 +80,19 @@ struct transport {
     /* Flushes the complete answer. Returns false when the client is gone. */
     bool (*finish)(void *self);
 
-    /* Makes a blocked read return ARRIVED_BROKEN. Called by other threads. NULL: not possible. */
-    void (*interrupt)(void *self);
+    const struct standing_aside *aside; /* NULL: each request has its thread for itself */
 };
+
+/* What a transport does for requests whose thread serves others, too (connection.c). */
+struct standing_aside {
+    void (*blocks)(void *self);
+    bool (*may_wait)(void *self);
+    void (*wait)(void *self, moment deadline, request_resume *resume, request_give_up *give_up, void *context);
+    void (*wake)(void *self);
+};
+
+/* The kind of CONTENT_LENGTH. */
+enum announcement { ANNOUNCED_NOTHING, ANNOUNCED_LENGTH, ANNOUNCED_NONSENSE };
 
 #define PATH_SIZE 256 /* no route and no source's name comes near it */
 
@@ -99,7 +109,25 @@ struct request {
     size_t capacity; /* bytes allocated */
     struct body_share share;
     bool answered;
+    bool waits; /* the handler has returned without an answer, which comes later */
+
+    bool gathered;                  /* the body came before the request was handled: what follows holds */
+    enum announcement announcement; /* of its length */
+    size_t announced;
+    size_t most;  /* bytes of it that are kept; 0: it is refused */
+    bool no_room; /* it did not fit the budget, or gave way */
+    bool broken;  /* it ended before its end */
 };
+
+/* ---- body.c: gathering a body ---- */
+
+/* Before the first byte: reads what is announced. */
+void body_begin(struct request *request);
+
+/* Adds bytes, or discards them where the body is refused. Returns whether more are wanted. */
+bool body_put(struct request *request, const char *data, size_t length);
+
+/* ---- */
 
 /* Initializes a request from its transport: reads the path. Returns false when the path is too long for any route. */
 bool request_begin(struct request *request);
@@ -127,8 +155,8 @@ bool peers_allow(const struct peers *peers, const struct sockaddr_storage *addre
 
 void peers_free(struct peers *peers);
 
-/* ---- accept.c: memory for libfcgi. It ends the process when it cannot allocate, so it is given a connection only
- * while there is memory; other requests are answered 503 without it. ---- */
+/* ---- accept.c: where memory is limited, a request is begun only while there is enough for it; else it is answered
+ * 503. ---- */
 
 struct headroom {
     bool watched; /* memory is limited */
@@ -137,88 +165,136 @@ struct headroom {
 /* Determines whether memory is limited. */
 void headroom_init(struct headroom *headroom);
 
-/* Whether there is enough memory to begin a request in every thread. Free of cost where memory is not limited. Any
+/* Whether there is enough memory to begin a request. Free of cost where memory is not limited. Any
  * thread. */
 bool headroom_is_sufficient(const struct headroom *headroom);
 
-/* Answers 503 to the FastCGI request that begins on this connection, without allocating. Does not close it. */
+/* ---- records.c: FastCGI's records (https://fastcgi-archives.github.io/FastCGI_Specification.html) to requests, and
+ * answers to records. A connection carries one request at a time. ---- */
+
+enum gathering {
+    GATHERING_ON,        /* more must come */
+    GATHERING_WHOLE,     /* the request is there */
+    GATHERING_BROKEN,    /* no FastCGI, or given up by the web server: close the connection */
+    GATHERING_NO_MEMORY, /* answer 503, and close the connection */
+};
+
+enum gathering_stage { STAGE_BEGIN, STAGE_PARAMETERS, STAGE_BODY, STAGE_WHOLE };
+
+/* A request as far as it has come. Zero-initialized; free with incoming_free. */
+struct incoming {
+    enum gathering_stage stage;
+    unsigned char header[8]; /* of the record that is being read */
+    size_t header_length;    /* bytes of it that have come */
+    size_t content, padding; /* bytes of the record that are still to come */
+    unsigned id;             /* of the request */
+    bool keep;               /* the web server wants to keep the connection */
+    bool too_much;           /* bytes came behind the request's end */
+    struct buffer small;     /* the content of a record that is understood as a whole */
+    struct buffer parameters;
+    char **variables; /* "NAME=VALUE", into parameters, NULL-terminated; NULL: not known yet */
+    size_t discarded; /* bytes of a body that is refused */
+};
+
+/* Takes what was received. Parameters become variables, the body goes to the request (body_begin, body_put). Answers
+ * that the protocol requires at once are appended to reply. */
+enum gathering incoming_take(struct incoming *incoming, struct request *request, const char *data, size_t length,
+                             struct buffer *reply);
+
+void incoming_free(struct incoming *incoming);
+
+/* An answer in records. Zero-initialized. */
+struct outgoing {
+    struct buffer bytes;
+    size_t record; /* where the record begins that is being filled */
+    bool filling;
+    size_t sent;
+};
+
+void outgoing_put(struct outgoing *outgoing, unsigned id, const char *data, size_t length);
+
+/* Ends the answer. */
+void outgoing_end(struct outgoing *outgoing, unsigned id);
+
+/* Answers 503 to the request that begins on this connection, or has this number, without allocating. Does not close it.
+ */
 void headroom_refuse(int fd);
+void headroom_refuse_request(int fd, unsigned id);
 
-/* ---- worker.c: enforces deadlines on connections. libfcgi reads and writes by several blocking calls of its
- * own: a socket timeout would start anew with every byte that trickles in. So one thread knows each request
- * thread's deadline for its client, and shuts the connection down when it has passed, which the blocked call sees
- * as end of file. The deadline thread sleeps until the earliest deadline, indefinitely when there is none. ---- */
+/* ---- connection.c: a web server's connection, from its first byte to its end. All connections belong to the thread
+ * that leads (worker.c), but while a request's handler runs in a thread that gave up the lead: that one has its
+ * connection to itself. ---- */
 
-enum waiting {
-    NOT_WAITING,   /* working, or idle */
-    WAITING_READ,  /* for request bytes; after a cut the request can still be answered */
-    WAITING_WRITE, /* for the client to read an answer */
+enum connection_state {
+    CONNECTION_FRESH,     /* has not said anything yet */
+    CONNECTION_IDLE,      /* kept by the web server, between two requests */
+    CONNECTION_GATHERING, /* a request is arriving */
+    CONNECTION_SERVED,    /* its handler runs */
+    CONNECTION_WAITING,   /* its handler has returned, and what it waits for comes later */
+    CONNECTION_WRITING,   /* the web server takes the answer slowly */
+    CONNECTION_LINGERING, /* answered: the web server may still be sending */
 };
 
-/* A request thread's wait. Written by that thread, read by the ones that cut; in a cache line of its own. */
-struct watched {
-    alignas(64) pthread_mutex_t lock;
-    int fd; /* while waiting: stays open until the state changes */
-    enum waiting waiting;
-    moment deadline;
+struct connection {
+    struct http *http;
+    struct worker *worker; /* whose handler runs */
+    struct connection *next, *previous;
+    struct connection *next_back; /* in the list of those that come back to the leader */
+    int fd;
+    enum connection_state state;
+    bool watched; /* by epoll */
+    bool given_way;
+    bool judged;     /* whether a body that takes its time is wanted */
+    bool refused;    /* beyond the limit of connections */
+    moment deadline; /* MOMENT_NEVER: none */
+    struct incoming incoming;
+    struct outgoing outgoing;
+    struct request request;
+    request_resume *resume; /* of one that waits, as the next two */
+    request_give_up *give_up;
+    void *context;
 };
 
-struct deadlines {
-    struct watched *watched; /* one per request thread; borrowed */
-    size_t count;
-    _Atomic moment planned; /* when the thread wakes up next */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool woken;
-    bool ending;
-    pthread_t thread;
-};
+/* Takes a descriptor that does not block; closes it where memory is out. Reads at once: a web server writes at once
+ * after connecting. refused: there are too many, and its request is answered 503. */
+void connection_open(struct worker *worker, int fd, bool refused);
 
-/* Starts the thread. Call with all signals blocked. Returns false with the reason. */
-bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why);
+/* Takes one that does not block and that the web server keeps, before threads start. */
+void connection_adopt(struct http *http, int fd);
 
-/* Sets what a request thread waits for. fd must stay open until the thread sets NOT_WAITING. */
-void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum waiting waiting, int fd,
-                     moment deadline);
+/* epoll says that something can be read, or written. */
+void connection_ready(struct worker *worker, struct connection *connection);
 
-/* Cuts all waiting connections, whatever their deadline. */
-void deadlines_cut(struct deadlines *deadlines);
+/* Its deadline has passed, or it has given way, or (cut) the process is about to stop. */
+void connection_late(struct worker *worker, struct connection *connection);
 
-/* Ends the thread. No request thread may be waiting any more. */
-void deadlines_stop(struct deadlines *deadlines);
+/* It came back to the leader: answered by its handler, or woken. */
+void connection_back(struct worker *worker, struct connection *connection);
 
-/* ---- accept.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
- * silent. They wait in epoll, so that none occupies a thread, and in a list, so that they can be handed over to the
- * program executed next. Any thread. ---- */
+/* Closes and frees it. */
+void connection_close(struct connection *connection);
 
-struct idle_connection;
+/* ---- accept.c: connections beyond the limits, and those kept for the program executed next. By the leader ---- */
 
-struct idle {
-    int epoll; /* borrowed */
-    pthread_mutex_t lock;
-    struct idle_connection *first;
-    bool closed;         /* connections are no longer watched */
-    atomic_size_t fresh; /* connections parked before their first byte */
-};
+/* Logs, rate-limited, that no more connections can be served. */
+void accept_log_full(struct http *http, const char *reason);
 
-/* Initializes it. Connections are watched by this epoll descriptor; their events carry a struct idle_connection. */
-bool idle_init(struct idle *idle, int epoll);
+/* accept failed with an errno that means that descriptors or memory are out: answers one connection 503 by the
+ * descriptor that is reserved. Where even that is not possible pauses accepting, since the next would fail, too. */
+void accept_beyond(struct http *http, int error);
 
-/* Takes ownership of a connection until it becomes readable; closes it on failure. fresh: it has sent nothing yet. */
-void idle_park(struct idle *idle, int fd, bool fresh);
+/* Answers a connection 503, as far as its request is there, and closes it. */
+void accept_refuse(int fd);
 
-/* From now on parked connections are kept for the hand-over and not watched, except fresh ones. */
-void idle_stop(struct idle *idle);
+/* Raises the limit of descriptors as far as it may be, and reserves one to refuse with. */
+void accept_prepare(struct http *http);
 
-/* Makes all connections inheritable and names them in the environment. The struct must not be used any more. */
-void idle_hand_over(struct idle *idle);
+/* Makes idle connections inheritable and names them in the environment. No thread may run any more. */
+void accept_hand_over(struct http *http);
 
-/* Adopts the connections that a predecessor named in the environment, and removes that variable. Call before threads
- * start. */
-void idle_take_over(struct idle *idle);
-
-/* Closes all connections and frees them. The struct must not be used any more. */
-void idle_free(struct idle *idle);
+/* Adopts the connections that a predecessor named in the environment, and removes that variable. Before threads start.
+ */
+void accept_take_over(struct http *http);
 
 /* ---- the server ---- */
 
@@ -226,39 +302,67 @@ struct http {
     struct http_limits limits;
     const struct route *routes; /* borrowed */
     size_t routes_count;
-    int epoll;                 /* watches the listening socket, stop, and idle connections */
-    int stop;                  /* an eventfd that stays readable once stopping */
+    int epoll;
+    int wake;                  /* an eventfd by which the leader is woken */
+    int reserve;               /* a descriptor that is given up to refuse a connection; -1: none */
+    atomic_bool cut;           /* what still arrives is given up */
     _Atomic moment stopped_at; /* MOMENT_NEVER: not stopped */
     bool is_tcp;               /* whether the listening socket is TCP */
     struct peers peers;
     struct body_budget budget;
     struct headroom headroom;
-    struct idle idle;
-    struct deadlines deadlines;
-    struct watched *watched; /* one per thread */
+
+    /* the leader's: */
+    struct connection *first;
+    size_t count;        /* of connections */
+    size_t most;         /* connections that are served: beyond, the answer is 503 */
+    size_t busy;         /* neither fresh nor idle */
+    size_t fresh;        /* in CONNECTION_FRESH */
+    moment earliest;     /* no deadline is earlier */
+    moment swept;        /* when deadlines were last looked at */
+    moment listen_again; /* MOMENT_NEVER: the listening socket is watched */
+    moment full_logged;  /* last log line about missing descriptors */
+    char scratch[65536]; /* what was just received */
+
+    pthread_mutex_t back_lock; /* protects the list of those that come back, and: */
+    bool sleeps;               /* the leader waits in epoll, and must be woken */
+    struct connection *back;
+    struct connection **back_end;
+
     struct worker *workers;
-    size_t started;             /* threads that were started */
-    pthread_mutex_t lock;       /* protects running */
-    pthread_cond_t ended;       /* signalled when running becomes 0 */
-    size_t running;             /* threads still running */
-    _Atomic moment full_logged; /* last log line about missing descriptors */
+    size_t started;            /* threads that were started */
+    pthread_mutex_t lock;      /* protects what follows */
+    pthread_cond_t leaderless; /* wakes one thread that may lead */
+    bool led;
+    bool over;            /* the server has stopped, and nothing is in hand */
+    pthread_cond_t ended; /* signalled when running becomes 0 */
+    size_t running;       /* threads still running */
 };
 
 struct worker {
     struct http *http;
-    struct watched *watched;
+    bool leads; /* own thread only */
     pthread_t thread;
     bool ended;  /* under http's lock */
     bool joined; /* used by http_join only */
 };
 
-/* A request thread's main function: serves connections until the server stops. argument: its struct worker. */
+/* A request thread's main function: leads, or waits until it may. argument: its struct worker. */
 void *worker_run(void *argument);
 
-/* Arms epoll to wake one thread, once, for the listening socket. operation: EPOLL_CTL_ADD, later EPOLL_CTL_MOD. */
-bool worker_listen(struct http *http, int operation);
+/* Watches the listening socket. Returns false with errno. */
+bool worker_listen(struct http *http);
 
-/* Returns the next readable connection, or -1 when the server has stopped. Blocks. */
-int worker_next(struct http *http);
+/* Gives up the lead, as the thread is going to wait for something. */
+void worker_give_up_lead(struct worker *worker);
+
+/* Brings a connection back to the leader. Any thread. */
+void worker_bring_back(struct connection *connection);
+
+/* Wakes the leader. Any thread. */
+void worker_wake(struct http *http);
+
+/* Notes a deadline that the leader must look at. */
+void worker_note_deadline(struct http *http, moment deadline);
 
 #endif

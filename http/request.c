@@ -162,6 +162,31 @@ bool request_basic_user(const struct request *request, char *out, size_t size)
     return name > 0 && copy_part(decoded, name, out, size);
 }
 
+/* ---- handlers that wait ---- */
+
+void request_blocks(struct request *request)
+{
+    if (request->transport->aside != NULL)
+        request->transport->aside->blocks(request->self);
+}
+
+bool request_may_wait(const struct request *request)
+{
+    return request->transport->aside != NULL && request->transport->aside->may_wait(request->self);
+}
+
+void request_wait(struct request *request, moment deadline, request_resume *resume, request_give_up *give_up,
+                  void *context)
+{
+    request->waits = true;
+    request->transport->aside->wait(request->self, deadline, resume, give_up, context);
+}
+
+void request_wake(struct request *request)
+{
+    request->transport->aside->wake(request->self);
+}
+
 /* ---- Which route answers a path. ---- */
 
 /* Whether the path is a name: one segment. */
@@ -192,7 +217,7 @@ void routes_serve(const struct route *routes, size_t count, struct request *requ
         return;
     }
     route->handle(route->context, request);
-    if (!request->answered) {
+    if (!request->answered && !request->waits) {
         log_write(LEVEL_ERROR, "msg=not_answered path=\"%s\"", route->path);
         request_refuse(request, 500, NULL, "an internal fault: this request was not handled");
     }

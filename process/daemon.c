@@ -142,6 +142,8 @@ enum ending {
 static struct http *start_requests(struct daemon_process *self, struct error *why)
 {
     struct http_limits limits = process_http_limits(self->config);
+    limits.wants_body = gate_wants_body;
+    limits.of = &self->gate;
     if (self->confine != NULL) {
         limits.before = confine_thread;
         limits.context = self->confine;

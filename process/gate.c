@@ -84,14 +84,16 @@ static void judge_aside(void *argument)
 
 /* Whether configuration, keys and events all lie outside this document root (NULL or "": none is named). What does not
  * is logged once, with how to mend it. */
-static bool roots_are_good(struct roots *roots, struct confine *confine, const char *document_root)
+static bool roots_are_good(struct roots *roots, struct confine *confine, struct request *request)
 {
+    const char *document_root = request_variable(request, "DOCUMENT_ROOT");
     struct judging judging = {.roots = roots, .root = document_root};
     if (document_root == NULL || document_root[0] == '\0')
         return true;
     const struct root_verdict *verdict = find_verdict(roots, document_root);
     if (verdict != NULL)
         return verdict->good;
+    request_blocks(request); /* it looks into folders */
     pthread_mutex_lock(&roots->lock);
     verdict = find_verdict(roots, document_root); /* another thread may have been faster */
     if (verdict == NULL)
@@ -152,12 +154,14 @@ void gate_free(struct gate *gate)
 }
 
 /* Returns the webhook; NULL while the gate is closed. While the gate is neither open nor closed, as after a start,
- * waits for it until the deadline: a reload must fail no request. */
-static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
+ * waits for it: a reload must fail no request. */
+static struct webhook *wait_for_webhook(struct gate *gate, struct request *request)
 {
+    moment deadline = request_started(request) + PATIENCE_MS;
     struct webhook *webhook = atomic_load(&gate->webhook);
     if (webhook != NULL)
         return webhook;
+    request_blocks(request);
     pthread_mutex_lock(&gate->lock);
     while (!gate->decided && clock_now() < deadline)
         clock_condition_wait(&gate->changed, &gate->lock, deadline);
@@ -173,7 +177,7 @@ static bool refuse_inside(struct gate *gate, struct request *request)
 {
     if (gate->confine != NULL)
         confine_thread(gate->confine); /* the queue may have been opened since it began */
-    if (roots_are_good(&gate->roots, gate->confine, request_variable(request, "DOCUMENT_ROOT")))
+    if (roots_are_good(&gate->roots, gate->confine, request))
         return false;
     struct error words;
     error_set(&words, "the configuration is faulty: %s says where and how to mend it", errors_where());
@@ -184,6 +188,7 @@ static bool refuse_inside(struct gate *gate, struct request *request)
 static void handle_status(void *context, struct request *request)
 {
     struct gate *gate = context;
+    request_blocks(request);
     if (!refuse_inside(gate, request))
         status_handle(gate->status, request);
 }
@@ -194,7 +199,8 @@ static void handle_health(void *context, struct request *request)
     struct gate *gate = context;
     if (refuse_inside(gate, request))
         return;
-    wait_for_webhook(gate, request_started(request) + PATIENCE_MS);
+    wait_for_webhook(gate, request);
+    request_blocks(request);
     status_handle(gate->status, request);
 }
 
@@ -203,7 +209,7 @@ static void handle_webhook(void *context, struct request *request)
     struct gate *gate = context;
     if (refuse_inside(gate, request))
         return;
-    struct webhook *webhook = wait_for_webhook(gate, request_started(request) + PATIENCE_MS);
+    struct webhook *webhook = wait_for_webhook(gate, request);
     struct error words;
     if (webhook != NULL) {
         webhook_handle(webhook, request);
@@ -212,6 +218,13 @@ static void handle_webhook(void *context, struct request *request)
     error_set(&words, "the queue is not open: if this stays so, %s says why and what to do. Send it again later",
               errors_where());
     request_refuse(request, 503, "Retry-After: 30\r\n", words.text);
+}
+
+bool gate_wants_body(void *of, struct request *request)
+{
+    struct gate *gate = of;
+    struct webhook *webhook = atomic_load(&gate->webhook);
+    return webhook == NULL || strcmp(request_path(request), "/status") == 0 || webhook_wants_body(webhook, request);
 }
 
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])

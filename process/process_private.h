@@ -47,6 +47,9 @@ void gate_init(struct gate *gate, const struct config *config, struct confine *c
 /* The routes that lead to the gate. */
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES]);
 
+/* Whether a body that takes its time is worth its memory (http_limits.wants_body). of: the gate. */
+bool gate_wants_body(void *of, struct request *request);
+
 /* The pipeline is up: requests pass to this webhook. Any thread, as gate_close. */
 void gate_open(struct gate *gate, struct webhook *webhook);
 

@@ -46,6 +46,24 @@ enum queue_result queue_append(struct queue *queue, const char *source, const ch
     return queue->engine->append(queue->state, source, body, length, deadline, why);
 }
 
+struct waiting_append *queue_append_start(struct queue *queue, const char *source, const char *body, size_t length,
+                                          append_done *done, void *context)
+{
+    if (queue->engine->append_start == NULL)
+        return NULL;
+    return queue->engine->append_start(queue->state, source, body, length, done, context);
+}
+
+bool queue_append_give_up(struct queue *queue, struct waiting_append *append)
+{
+    return queue->engine->append_give_up(queue->state, append);
+}
+
+void queue_append_end(struct queue *queue, struct waiting_append *append)
+{
+    queue->engine->append_end(append);
+}
+
 void queue_start_writer(struct queue *queue)
 {
     if (queue->engine->start_writer != NULL)

@@ -95,6 +95,25 @@ struct queue *queue_open(const struct config *config, struct error *why);
 enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
                                moment deadline, struct error *why);
 
+/* An append that nobody waits for in a thread of his own. */
+struct waiting_append;
+
+/* Called once when an append is decided, by the thread that writes: it must not block. why: of what is not stored. */
+typedef void append_done(void *context, enum queue_result result, const struct error *why);
+
+/* Begins to append as queue_append, and returns at once; the body is copied. NULL: not possible (the engine keeps
+ * nothing, memory is out, or no thread can be started that writes): queue_append may be. Any thread. */
+struct waiting_append *queue_append_start(struct queue *queue, const char *source, const char *body, size_t length,
+                                          append_done *done, void *context);
+
+/* Gives up an append: the event may be stored nevertheless, so that appending it again is safe. Returns true when done
+ * was not called and never will be; the append must not be used any more. False: it was, or is just being called. Any
+ * thread. */
+bool queue_append_give_up(struct queue *queue, struct waiting_append *append);
+
+/* Frees an append for which done was called. */
+void queue_append_end(struct queue *queue, struct waiting_append *append);
+
 /* Starts the thread that writes what is appended, which the first append does otherwise: for who appends from threads
  * that must start none. Does nothing when it is there, or cannot be started. Any thread. */
 void queue_start_writer(struct queue *queue);

@@ -139,6 +139,7 @@ static void (*const suites[])(void) = {
     suite_storm,
     suite_upgrade,
     suite_durable_locks,
+    suite_waiting,
     suite_durable_poison,
     suite_durable_sync,
     suite_faults,

@@ -70,6 +70,7 @@ void suite_durable_duplicates(void);
 void suite_durable_kill(void);
 void suite_durable_lifecycle(void);
 void suite_durable_locks(void);
+void suite_waiting(void);
 void suite_durable_outcomes(void);
 void suite_durable_poison(void);
 void suite_durable_processes(void);

@@ -202,21 +202,6 @@ static enum refusal check_signature(struct webhook_request *hook)
     return refusal;
 }
 
-static enum refusal append_event(struct webhook_request *hook)
-{
-    static const enum refusal refusals[] = {
-        [QUEUE_STORED] = REFUSAL_NONE,        [QUEUE_UNUSABLE] = REFUSED_UNUSABLE,   [QUEUE_FULL] = REFUSED_QUEUE_FULL,
-        [QUEUE_UNKNOWN] = REFUSED_QUEUE_SLOW, [QUEUE_BROKEN] = REFUSED_QUEUE_BROKEN,
-    };
-    moment deadline = request_started(hook->request) + ANSWER_WITHIN_MS;
-    const char *source = hook->auth->source->name;
-    enum queue_result result =
-        hook->webhook->append(hook->webhook->queue, source, hook->body, hook->length, deadline, &hook->why);
-    if (result == QUEUE_STORED)
-        counters_accepted(counters_of(hook->webhook->log.counters, source), hook->length, clock_unix_ms());
-    return refusals[result];
-}
-
 /* Records a key's first use, by which `rotate` knows that a new subscription delivers. */
 static void note_use(const struct webhook_request *hook)
 {
@@ -225,8 +210,10 @@ static void note_use(const struct webhook_request *hook)
     if (auth->held_count == 0 || hook->by_write_key || hook->signer < configured)
         return;
     size_t held = hook->signer - configured;
-    if (auth->held[held][0] != '\0' && !atomic_exchange(&auth->used[held], true))
-        keyring_mark_used(hook->webhook->auth.config->state_dir, auth->held[held]);
+    if (auth->held[held][0] == '\0' || atomic_exchange(&auth->used[held], true))
+        return;
+    request_blocks(hook->request);
+    keyring_mark_used(hook->webhook->auth.config->state_dir, auth->held[held]);
 }
 
 /* Whether it is no event, but a probe: authenticated as every event, and what Close never sends. Of a source that takes
@@ -240,12 +227,18 @@ static bool is_probe(const struct webhook_request *hook)
            memcmp(hook->body, WEBHOOK_PROBE, length) == 0;
 }
 
-/* Whether a newly obtained key could change this refusal, so the request must be checked again. */
-static bool try_new_keys(struct webhook_request *hook, enum refusal refusal)
+/* Whether a newly obtained key could change this refusal. */
+static bool may_new_keys_help(const struct webhook_request *hook, enum refusal refusal)
 {
     bool of_keys = refusal == REFUSED_SIGNATURE || refusal == REFUSED_NO_WRITE_KEY || refusal == REFUSED_WRITE_KEY ||
                    refusal == REFUSED_UNCLEAR_SOURCE || refusal == REFUSED_NO_KEY;
-    if (!of_keys || hook->renewed || !is_signed(hook))
+    return of_keys && is_signed(hook);
+}
+
+/* Whether there are new keys, so the request must be checked again. */
+static bool try_new_keys(struct webhook_request *hook, enum refusal refusal)
+{
+    if (hook->renewed || !may_new_keys_help(hook, refusal))
         return false;
     hook->renewed = true;
     if (!auth_refresh(&hook->webhook->auth))
@@ -271,27 +264,144 @@ static enum refusal admit_request(struct webhook_request *hook)
     return REFUSAL_NONE;
 }
 
-void webhook_handle(struct webhook *webhook, struct request *request)
+bool webhook_wants_body(struct webhook *webhook, struct request *request)
 {
+    static enum refusal (*const steps[])(struct webhook_request *) = {check_method, find_source, check_claim};
     struct webhook_request hook = {.webhook = webhook, .request = request, .snapshot = auth_acquire(&webhook->auth)};
-    enum refusal refusal = admit_request(&hook);
-    bool probe = refusal == REFUSAL_NONE && is_probe(&hook);
-    if (refusal == REFUSAL_NONE && !probe) {
-        note_use(&hook);
-        refusal = append_event(&hook);
-    }
-    request_free_body(request);
-    if (refusal == REFUSAL_NONE)
-        request_answer(request, 200, NULL, probe ? WEBHOOK_PROBE_ANSWER : "ok");
-    else
-        refuse(&webhook->log, request, refusal, hook.auth == NULL ? NULL : hook.auth->source->name, &hook.why);
+    enum refusal refusal = REFUSAL_NONE;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && refusal == REFUSAL_NONE; i++)
+        refusal = steps[i](&hook);
+    bool wanted = refusal == REFUSAL_NONE || may_new_keys_help(&hook, refusal);
     auth_release(&webhook->auth, hook.snapshot);
+    return wanted;
+}
+
+/* ---- storing and answering ---- */
+
+static moment deadline_of(const struct request *request)
+{
+    return request_started(request) + ANSWER_WITHIN_MS;
 }
 
 static enum queue_result append_to_queue(void *queue, const char *source, const char *body, size_t length,
                                          moment deadline, struct error *why)
 {
     return queue_append(queue, source, body, length, deadline, why);
+}
+
+/* What remains of a request whose event is being stored. */
+struct storing {
+    struct webhook *webhook;
+    struct request *request;
+    struct auth_snapshot *snapshot;
+    const char *source; /* of the configuration */
+    size_t length;
+    struct waiting_append *append;
+    enum queue_result result;
+    struct error why;
+};
+
+/* Counts and answers what became of an event. */
+static void answer_stored(const struct storing *storing)
+{
+    static const enum refusal refusals[] = {
+        [QUEUE_STORED] = REFUSAL_NONE,        [QUEUE_UNUSABLE] = REFUSED_UNUSABLE,   [QUEUE_FULL] = REFUSED_QUEUE_FULL,
+        [QUEUE_UNKNOWN] = REFUSED_QUEUE_SLOW, [QUEUE_BROKEN] = REFUSED_QUEUE_BROKEN,
+    };
+    struct webhook *webhook = storing->webhook;
+    request_free_body(storing->request);
+    if (storing->result == QUEUE_STORED) {
+        counters_accepted(counters_of(webhook->log.counters, storing->source), storing->length, clock_unix_ms());
+        request_answer(storing->request, 200, NULL, "ok");
+    } else {
+        refuse(&webhook->log, storing->request, refusals[storing->result], storing->source, &storing->why);
+    }
+    auth_release(&webhook->auth, storing->snapshot);
+}
+
+/* Called by the thread that writes. */
+static void note_stored(void *context, enum queue_result result, const struct error *why)
+{
+    struct storing *storing = context;
+    storing->result = result;
+    if (result != QUEUE_STORED)
+        storing->why = *why;
+    request_wake(storing->request);
+}
+
+static void resume_stored(void *context, struct request *request)
+{
+    struct storing *storing = context;
+    (void)request;
+    queue_append_end(storing->webhook->queue, storing->append);
+    answer_stored(storing);
+    free(storing);
+}
+
+static bool give_up_storing(void *context, struct request *request)
+{
+    struct storing *storing = context;
+    (void)request;
+    if (!queue_append_give_up(storing->webhook->queue, storing->append))
+        return false;
+    storing->result = QUEUE_UNKNOWN;
+    error_set(&storing->why, "the disk has not taken the event in time");
+    answer_stored(storing);
+    free(storing);
+    return true;
+}
+
+/* Leaves the event with the thread that writes; the request is answered when it is stored. Returns false where its
+ * thread has to wait for that itself. */
+static bool leave_to_writer(const struct webhook_request *hook, const struct storing *of)
+{
+    struct storing *storing = NULL;
+    if (hook->webhook->append != append_to_queue || !request_may_wait(hook->request) ||
+        (storing = malloc(sizeof *storing)) == NULL)
+        return false;
+    *storing = *of;
+    storing->append =
+        queue_append_start(storing->webhook->queue, storing->source, hook->body, hook->length, note_stored, storing);
+    if (storing->append == NULL) {
+        free(storing);
+        return false;
+    }
+    request_wait(hook->request, deadline_of(hook->request), resume_stored, give_up_storing, storing);
+    return true;
+}
+
+/* Stores the event and answers, now or later. */
+static void store_event(const struct webhook_request *hook)
+{
+    struct webhook *webhook = hook->webhook;
+    struct storing storing = {.webhook = webhook,
+                              .request = hook->request,
+                              .snapshot = hook->snapshot,
+                              .source = hook->auth->source->name,
+                              .length = hook->length};
+    if (leave_to_writer(hook, &storing))
+        return;
+    request_blocks(hook->request);
+    storing.result = webhook->append(webhook->queue, storing.source, hook->body, hook->length,
+                                     deadline_of(hook->request), &storing.why);
+    answer_stored(&storing);
+}
+
+void webhook_handle(struct webhook *webhook, struct request *request)
+{
+    struct webhook_request hook = {.webhook = webhook, .request = request, .snapshot = auth_acquire(&webhook->auth)};
+    enum refusal refusal = admit_request(&hook);
+    if (refusal == REFUSAL_NONE && !is_probe(&hook)) {
+        note_use(&hook);
+        store_event(&hook);
+        return;
+    }
+    request_free_body(request);
+    if (refusal == REFUSAL_NONE)
+        request_answer(request, 200, NULL, WEBHOOK_PROBE_ANSWER);
+    else
+        refuse(&webhook->log, request, refusal, hook.auth == NULL ? NULL : hook.auth->source->name, &hook.why);
+    auth_release(&webhook->auth, hook.snapshot);
 }
 
 struct webhook *webhook_new(const struct config *config, struct queue *queue, struct error *why)

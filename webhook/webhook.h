@@ -96,6 +96,9 @@ void webhook_count(struct webhook *webhook, struct counters *counters);
 /* Handles one request: authenticates, appends, answers. Any thread. */
 void webhook_handle(struct webhook *webhook, struct request *request);
 
+/* Whether a request whose body has not come yet may be accepted when it has (http_limits.wants_body). Any thread. */
+bool webhook_wants_body(struct webhook *webhook, struct request *request);
+
 void webhook_free(struct webhook *webhook);
 
 /* Like queue_append; queue is the argument of webhook_new_with. */

@@ -27,7 +27,7 @@ WAIT_SECONDS = 30
 # A way: what it is called, the epoch in which it is gone, functions by which its threads are known, the function with
 # which it is over (what the end of the program frees is not on it), and how many files it passes now: more is a failure.
 WAYS = [
-    ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, None, 13),
+    ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, None, 14),
     ("An event: from the queue to its verdict", "webhook", {"store_settle"}, None, 22),
     ("A page of the Event Log: from Close's answer to the appended events", "page", {"store_append", "commit_group"},
      "import_free", 15),

@@ -277,6 +277,9 @@ static void store_library(char out[static QUEUE_LIBRARY])
 const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
+    .append_start = store_append_start,
+    .append_give_up = store_append_give_up,
+    .append_end = store_append_end,
     .start_writer = store_start_writer,
     .set_stop_deadline = store_set_stop_deadline,
     .claim = store_claim,

@@ -193,9 +193,6 @@ enum count_kind {
     COUNT_KINDS = 22,
 };
 
-/* An append that waits for its group's commit (append.c). */
-struct waiting_append;
-
 struct group {
     pthread_mutex_t lock; /* protects all that follows but the writer's own members */
     struct waiting_append *first;
@@ -353,6 +350,10 @@ void group_free(struct group *group);
 void store_stop_writer(struct store *store); /* when nobody appends any more */
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct error *why);
+struct waiting_append *store_append_start(void *state, const char *source, const char *body, size_t length,
+                                          append_done *done, void *context);
+bool store_append_give_up(void *state, struct waiting_append *append);
+void store_append_end(struct waiting_append *append);
 void store_set_stop_deadline(void *state, moment deadline);
 
 /* claim.c: reading events */

@@ -71,6 +71,7 @@ static void hold(void *context, struct request *request)
     char byte = 'H';
     if (!take_body(request, &body, &length))
         return;
+    request_blocks(request);
     atomic_store(&held->now, true);
     bool let = write(held->told, &byte, 1) == 1 && read(held->let, &byte, 1) == 1;
     atomic_store(&held->now, false);
