@@ -1,58 +1,10 @@
-/* What the queue remembers: the identities of settled events, in its index, in a copy of the journal and a Bloom filter
- * in memory; and the forwarder's notes. */
+/* What the queue remembers: the identities of settled events, in its index and in a copy of the journal in memory; and
+ * the forwarder's notes. */
 #include "queue/sqlite/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- a Bloom filter over the index ---- */
-
-#define BITS ((uint32_t)1 << 24) /* 2 MiB */
-#define PARTS 4                  /* 32-bit parts of the key, which is a hash, select one bit each */
-
-bool bloom_begin(struct bloom *bloom)
-{
-    bloom_free(bloom);
-    bloom->bits = calloc(BITS / 64, sizeof *bloom->bits);
-    return bloom->bits != NULL;
-}
-
-static void bits_of(const unsigned char key[16], uint32_t bit[static PARTS])
-{
-    memcpy(bit, key, PARTS * sizeof *bit);
-    for (int i = 0; i < PARTS; i++)
-        bit[i] &= BITS - 1;
-}
-
-void bloom_add(struct bloom *bloom, const unsigned char key[16])
-{
-    uint32_t bit[PARTS];
-    if (bloom->bits == NULL)
-        return;
-    bits_of(key, bit);
-    for (int i = 0; i < PARTS; i++)
-        bloom->bits[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
-}
-
-bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16])
-{
-    uint32_t bit[PARTS];
-    if (!bloom->whole)
-        return true;
-    bits_of(key, bit);
-    for (int i = 0; i < PARTS; i++) {
-        if ((bloom->bits[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
-            return false;
-    }
-    return true;
-}
-
-void bloom_free(struct bloom *bloom)
-{
-    free(bloom->bits);
-    *bloom = (struct bloom){0};
-}
 
 /* ---- the journal's mirror: a hash table with open addressing ---- */
 
@@ -394,7 +346,7 @@ static enum database_result read_journal(struct store *store)
     int64_t first = database_number(&store->reader, STATEMENT_JOURNAL_FIRST, &result);
     if (result != DATABASE_DONE)
         return result;
-    if (first == 0 || first > store->seen)
+    if (first == 0 || first >= store->seen) /* the last merged row may stay: see bloom_save */
         mirror_free(&store->mirror);
     sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL_AFTER, 0);
     if (journal != NULL)
