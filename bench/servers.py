@@ -228,9 +228,10 @@ def memory_mb(process, what="VmRSS"):
 
 
 def settled_memory_mb(process):
-    """Once it has not changed for two seconds: identities are still being merged after the last event has left."""
+    """Once it has not changed for six seconds: identities are merged after the last event has left, from the third second
+    on, and for minutes where very many are remembered."""
     values = [memory_mb(process)]
-    while len(values) < 60 and (len(values) < 9 or max(values[-8:]) - min(values[-8:]) > 0.1):
+    while len(values) < 720 and (len(values) < 25 or max(values[-24:]) - min(values[-24:]) > 0.1):
         time.sleep(0.25)
         values.append(memory_mb(process))
     return values[-1]
