@@ -2,6 +2,8 @@
  * anew. None of ours does, however processes append, settle and rest; and all the same the log stays short. */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,9 +198,11 @@ static void a_checkpoint_only_when_something_was_committed(void)
 
 static struct checkpointer beside;
 
+static int copied_beside; /* SQLite's code */
+
 static void copy_beside(void)
 {
-    checkpointer_copy(&beside);
+    copied_beside = sqlite3_wal_checkpoint_v2(beside.database.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 /* Everything that is read from the database's file, without the log: each event has the bytes that it was given. */
@@ -219,6 +223,16 @@ static void check_bodies(size_t count, size_t length)
     queue_close(queue);
 }
 
+/* Commits something by a connection that has met a write without room. */
+static void commit_with_room(struct database *writer)
+{
+    CU_ASSERT_EQUAL(database_begin(writer), DATABASE_DONE);
+    CU_ASSERT_EQUAL(database_run_with(writer, STATEMENT_ADD_COUNT, 0, (int64_t[]){0, COUNT_PROBED, 1}, 3),
+                    DATABASE_DONE);
+    writer->error = ENOSPC;
+    CU_ASSERT_EQUAL(database_commit(writer), DATABASE_DONE);
+}
+
 /* Where room is short a commit takes it in the database's file, into which a checkpoint of another connection may be
  * copying: SQLite takes it by writing a zero into each block beyond the size that it saw. */
 static void room_is_taken_while_nobody_copies(void)
@@ -236,20 +250,57 @@ static void room_is_taken_while_nobody_copies(void)
     for (size_t i = 0; i < EVENTS; i++)
         CU_ASSERT(append(queue, body, sizeof body));
     CU_ASSERT_EQUAL(schema_open(&writer, state, true), DATABASE_DONE);
-    CU_ASSERT_EQUAL(database_begin(&writer), DATABASE_DONE);
-    CU_ASSERT_EQUAL(database_run_with(&writer, STATEMENT_ADD_COUNT, 0, (int64_t[]){0, COUNT_PROBED, 1}, 3),
-                    DATABASE_DONE);
-    writer.error = ENOSPC; /* as after a write that found no room */
+    copied_beside = SQLITE_DONE;
     disk_at_size_hint(copy_beside);
-    CU_ASSERT_EQUAL(database_commit(&writer), DATABASE_DONE);
+    commit_with_room(&writer);
     disk_at_size_hint(NULL);
-    check(beside.failed, "it was asked to copy, and could not");
+    check(copied_beside == SQLITE_BUSY, "it was asked to copy, and could not: %d", copied_beside);
     database_close(&writer);
     checkpointer_empty(&beside);
     check(!beside.failed && !beside.incomplete, "it copies afterwards");
     checkpointer_close(&beside);
     queue_close(queue);
     check_bodies(EVENTS, sizeof body);
+}
+
+static atomic_bool enough;
+
+static void *commit_all_the_time(void *context)
+{
+    while (!atomic_load(&enough))
+        commit_with_room(context);
+    return NULL;
+}
+
+/* Commits that follow one another at once, each with the lock of checkpoints: those have their turn all the same. */
+static void commits_that_take_room_let_the_log_be_copied(void)
+{
+    enum { LOOKS = 50 };
+    struct error why = {0};
+    struct database writer;
+    pthread_t thread;
+    unsigned failed = 0, held_off = 0;
+    use_state("turns");
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_EQUAL(schema_open(&writer, state, true), DATABASE_DONE);
+    CU_ASSERT_EQUAL(checkpointer_open(&beside, state), DATABASE_DONE);
+    atomic_store(&enough, false);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, commit_all_the_time, &writer), 0);
+    for (unsigned i = 0; i < LOOKS; i++) {
+        poll(NULL, 0, 2);
+        copy_beside();
+        held_off += copied_beside == SQLITE_BUSY;
+        checkpointer_copy(&beside);
+        failed += beside.failed;
+    }
+    atomic_store(&enough, true);
+    pthread_join(thread, NULL);
+    printf("(%u of %u met a commit) ", held_off, LOOKS);
+    check(failed == 0, "%u of %u times nothing was copied", failed, LOOKS);
+    checkpointer_close(&beside);
+    database_close(&writer);
+    queue_close(queue);
 }
 
 static void the_releases_with_the_bug(void)
@@ -271,6 +322,7 @@ void suite_queue_sqlite_checkpoints(void)
         {"processes append in bursts", processes_append_in_bursts},
         {"the log stays short", the_log_stays_short},
         {"room is taken while nobody copies", room_is_taken_while_nobody_copies},
+        {"commits that take room let the log be copied", commits_that_take_room_let_the_log_be_copied},
         {"the releases with the bug", the_releases_with_the_bug},
         CU_TEST_INFO_NULL,
     };
