@@ -1,4 +1,5 @@
-/* The Bloom filter over the identity index, and the file that keeps it from one owner to the next: see store.h. */
+/* Making the Bloom filter over the identity index, and the file that keeps it from one owner to the next: see store.h.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,71 +11,8 @@
 #include "base/text.h"
 #include "queue/sqlite/store.h"
 
-#define BLOCK_WORDS 8         /* 512 bits, a line of the processor's cache: a key's bits are in one block */
-#define BLOCKS_LEAST 4096     /* 256 KiB */
-#define BLOCKS_MOST (1 << 20) /* 64 MiB */
-#define FEW 4000000           /* keys: below, the filter is made for twice as many, else for a quarter more */
-#define KEYS_A_BLOCK 128      /* when it is full: four bits each */
-#define ASKED 4096            /* lookups in the index: a short-lived process needs no filter */
-#define STEP 65536            /* keys read at once */
-
-bool bloom_begin(struct bloom *bloom, uint64_t keys)
-{
-    bloom_free(bloom);
-    uint64_t blocks = (keys + (keys < FEW ? keys : keys / 4)) / KEYS_A_BLOCK + 1;
-    blocks = blocks < BLOCKS_LEAST ? BLOCKS_LEAST : blocks;
-    bloom->blocks = blocks > BLOCKS_MOST ? BLOCKS_MOST : blocks;
-    bloom->bits = calloc(bloom->blocks, BLOCK_WORDS * sizeof *bloom->bits);
-    return bloom->bits != NULL;
-}
-
-/* The block of a key, which is a hash, and the bits in it. In the order of the keys, so that who reads the index passes
- * through the filter once. */
-static uint64_t *block_of(const struct bloom *bloom, const unsigned char key[16], unsigned bit[static 3])
-{
-    uint64_t first = (uint64_t)key[0] << 24 | (uint64_t)key[1] << 16 | (uint64_t)key[2] << 8 | key[3];
-    uint64_t rest;
-    memcpy(&rest, key + 8, sizeof rest);
-    for (unsigned i = 0; i < 3; i++)
-        bit[i] = (unsigned)(rest >> (9 * i)) % (BLOCK_WORDS * 64);
-    return bloom->bits + (first * bloom->blocks >> 32) * BLOCK_WORDS;
-}
-
-void bloom_add(struct bloom *bloom, const unsigned char key[16])
-{
-    unsigned bit[3];
-    if (bloom->bits == NULL)
-        return;
-    uint64_t *block = block_of(bloom, key, bit);
-    for (unsigned i = 0; i < 3; i++)
-        block[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
-    bloom->added++;
-}
-
-bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16])
-{
-    unsigned bit[3];
-    if (!bloom->whole)
-        return true;
-    const uint64_t *block = block_of(bloom, key, bit);
-    for (unsigned i = 0; i < 3; i++) {
-        if ((block[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
-            return false;
-    }
-    return true;
-}
-
-void bloom_free(struct bloom *bloom)
-{
-    free(bloom->bits);
-    *bloom = (struct bloom){0};
-}
-
-/* Whether there are more keys in it than it was made for, and it could be larger. */
-static bool is_overfull(const struct bloom *bloom)
-{
-    return bloom->added > bloom->blocks * KEYS_A_BLOCK && bloom->blocks < BLOCKS_MOST;
-}
+#define ASKED 4096 /* lookups in the index: a short-lived process needs no filter */
+#define STEP 65536 /* keys read at once */
 
 /* ---- the file ---- */
 
@@ -100,7 +38,7 @@ static uint64_t sum_of(const struct head *head, const struct bloom *bloom)
     struct head zero = *head;
     zero.sum = 0;
     uint64_t sum = text_hash(TEXT_HASH, &zero, sizeof zero);
-    return text_hash(sum, bloom->bits, bloom->blocks * BLOCK_WORDS * sizeof *bloom->bits);
+    return text_hash(sum, bloom->bits, bloom->blocks * BLOOM_BLOCK);
 }
 
 /* What the database says: its id, the last move, and that row of the journal. Returns false when there is no such row,
@@ -136,10 +74,10 @@ static bool is_of(const struct head *head, const struct head *marks)
 
 static bool read_bits(int fd, const struct head *head, struct bloom *bloom)
 {
-    size_t bytes = head->blocks * BLOCK_WORDS * sizeof *bloom->bits;
+    size_t bytes = head->blocks * BLOOM_BLOCK;
     *bloom = (struct bloom){.blocks = head->blocks, .added = head->added, .bits = malloc(bytes)};
     return bloom->bits != NULL && files_read_all(fd, bloom->bits, bytes) == (ssize_t)bytes &&
-           sum_of(head, bloom) == head->sum && !is_overfull(bloom);
+           sum_of(head, bloom) == head->sum && !bloom_is_full(bloom);
 }
 
 /* Reads the file into an empty filter. Returns whether it belongs to the database as it stands. */
@@ -150,7 +88,7 @@ static bool load(struct store *store, struct database *database, struct bloom *b
     directory_path(path, store->directory, FILE_NAME);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     bool good = fd >= 0 && files_read_all(fd, &head, sizeof head) == (ssize_t)sizeof head && head.magic == MAGIC &&
-                head.blocks >= BLOCKS_LEAST && head.blocks <= BLOCKS_MOST && read_marks(database, head.row, &marks) &&
+                head.blocks > 0 && head.blocks <= BLOOM_BLOCKS_MOST && read_marks(database, head.row, &marks) &&
                 is_of(&head, &marks) && read_bits(fd, &head, bloom);
     if (fd >= 0)
         close(fd);
@@ -163,7 +101,7 @@ static bool write_file(const char *path, const struct head *head, const struct b
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     bool good = fd >= 0 && files_write_all(fd, head, sizeof *head) &&
-                files_write_all(fd, bloom->bits, bloom->blocks * BLOCK_WORDS * sizeof *bloom->bits) && fsync(fd) == 0;
+                files_write_all(fd, bloom->bits, bloom->blocks * BLOOM_BLOCK) && fsync(fd) == 0;
     if (fd >= 0 && close(fd) != 0)
         good = false;
     return good;
@@ -252,7 +190,7 @@ enum database_result bloom_make(struct store *store, struct database *database, 
     enum database_result result = DATABASE_DONE;
     pthread_mutex_lock(&store->mirror_lock);
     int64_t moves = store->moves;
-    if (is_overfull(&store->bloom))
+    if (bloom_is_full(&store->bloom))
         store->bloom.whole = false;
     bool wanted = !store->bloom.whole && store->index_asked >= ASKED;
     if (wanted)

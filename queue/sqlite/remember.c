@@ -1,10 +1,74 @@
-/* What the queue remembers: the identities of settled events, in its index and in a copy of the journal in memory; and
- * the forwarder's notes. */
+/* What the queue remembers: the identities of settled events, in its index, in a copy of the journal and a Bloom filter
+ * in memory; and the forwarder's notes. */
 #include "queue/sqlite/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- a Bloom filter over the index ---- */
+
+#define BLOCK_WORDS (BLOOM_BLOCK / 8) /* a key's bits are in one block */
+#define BLOCKS_LEAST 4096             /* 256 KiB */
+#define FEW 4000000                   /* keys: below, the filter is made for twice as many, else for a quarter more */
+#define KEYS_A_BLOCK 128              /* when it is full: four bits each */
+
+bool bloom_begin(struct bloom *bloom, uint64_t keys)
+{
+    bloom_free(bloom);
+    uint64_t blocks = (keys + (keys < FEW ? keys : keys / 4)) / KEYS_A_BLOCK + 1;
+    blocks = blocks < BLOCKS_LEAST ? BLOCKS_LEAST : blocks;
+    bloom->blocks = blocks > BLOOM_BLOCKS_MOST ? BLOOM_BLOCKS_MOST : blocks;
+    bloom->bits = calloc(bloom->blocks, BLOCK_WORDS * sizeof *bloom->bits);
+    return bloom->bits != NULL;
+}
+
+/* The block of a key, which is a hash, and the bits in it. In the order of the keys, so that who reads the index passes
+ * through the filter once. */
+static uint64_t *block_of(const struct bloom *bloom, const unsigned char key[16], unsigned bit[static 3])
+{
+    uint64_t first = (uint64_t)key[0] << 24 | (uint64_t)key[1] << 16 | (uint64_t)key[2] << 8 | key[3];
+    uint64_t rest;
+    memcpy(&rest, key + 8, sizeof rest);
+    for (unsigned i = 0; i < 3; i++)
+        bit[i] = (unsigned)(rest >> (9 * i)) % (BLOCK_WORDS * 64);
+    return bloom->bits + (first * bloom->blocks >> 32) * BLOCK_WORDS;
+}
+
+void bloom_add(struct bloom *bloom, const unsigned char key[16])
+{
+    unsigned bit[3];
+    if (bloom->bits == NULL)
+        return;
+    uint64_t *block = block_of(bloom, key, bit);
+    for (unsigned i = 0; i < 3; i++)
+        block[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
+    bloom->added++;
+}
+
+bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16])
+{
+    unsigned bit[3];
+    if (!bloom->whole)
+        return true;
+    const uint64_t *block = block_of(bloom, key, bit);
+    for (unsigned i = 0; i < 3; i++) {
+        if ((block[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
+            return false;
+    }
+    return true;
+}
+
+void bloom_free(struct bloom *bloom)
+{
+    free(bloom->bits);
+    *bloom = (struct bloom){0};
+}
+
+bool bloom_is_full(const struct bloom *bloom)
+{
+    return bloom->added > bloom->blocks * KEYS_A_BLOCK && bloom->blocks < BLOOM_BLOCKS_MOST;
+}
 
 /* ---- the journal's mirror: a hash table with open addressing ---- */
 

@@ -15,17 +15,20 @@
 #include "queue/sqlite/files.h"
 #include "queue/sqlite/recovery.h"
 
-/* ---- bloom.c: A Bloom filter over the identity index: tells for nearly every key that is not in the index that it is
- * not, without reading a page. Looking up only new keys costs a fifth of all work per event in an index of 2M keys, two
- * fifths in one of 20M (measured). It has four bits for each key and a quarter more, 1 MiB at least, and is made anew
- * when it is full. False positives, at most one in six when it is full, are safe. Keys cannot be removed. The caller
- * locks.
+/* ---- remember.c, bloom.c: A Bloom filter over the identity index: tells for nearly every key that is not in the index
+ * that it is not, without reading a page. Looking up only new keys costs a fifth of all work per event in an index of
+ * 2M keys, two fifths in one of 20M (measured). It has four bits for each key and a quarter more, 1 MiB at least, and
+ * is made anew when it is full. False positives, at most one in six when it is full, are safe. Keys cannot be removed.
+ * The caller locks.
  *
  * Reading 20M keys takes seconds of a processor, so a file keeps the filter for the next owner. It must never lack a
  * key, whatever release used the queue meanwhile: the last row of the journal that was merged stays there, and the file
  * names it. Releases before, which do not know of this, merge and delete whole journals: as long as that row is there
  * everything settled after it is in the journal, too, which each owner reads. What else writes the index counts
  * COUNT_MOVES up. ---- */
+
+#define BLOOM_BLOCK 64              /* bytes, a line of the processor's cache */
+#define BLOOM_BLOCKS_MOST (1 << 20) /* 64 MiB */
 
 /* All zero: no filter. */
 struct bloom {
@@ -48,15 +51,18 @@ void bloom_add(struct bloom *bloom, const unsigned char key[16]);
 /* False: the key is certainly not in the index. */
 bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16]);
 
+/* Whether there are more keys in it than it was made for, and it could be larger. */
+bool bloom_is_full(const struct bloom *bloom);
+
 void bloom_free(struct bloom *bloom);
 
-/* Reads the store's filter from its file, or else makes it from the index, once enough keys were looked up there to pay
- * for it; anew when it is full. When a move wrote the index meanwhile, it is incomplete, and the next call begins
- * again. The housekeeper's. */
+/* bloom.c: reads the store's filter from its file, or else makes it from the index, once enough keys were looked up
+ * there to pay for it; anew when it is full. When a move wrote the index meanwhile, it is incomplete, and the next call
+ * begins again. The housekeeper's. */
 enum database_result bloom_make(struct store *store, struct database *database, struct checkpointer *checkpointer);
 
-/* Saves it, once the journal is merged up to a row. Returns whether that row must stay in the journal; else the file is
- * gone. The housekeeper's. */
+/* bloom.c: saves it, once the journal is merged up to a row. Returns whether that row must stay in the journal; else
+ * the file is gone. The housekeeper's. */
 bool bloom_save(struct store *store, struct database *database, int64_t row);
 
 /* ---- remember.c: A copy in memory of the identity journal: identities of settled events that are not merged into the
