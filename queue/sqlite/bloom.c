@@ -80,8 +80,9 @@ static bool read_bits(int fd, const struct head *head, struct bloom *bloom)
            sum_of(head, bloom) == head->sum && !bloom_is_full(bloom);
 }
 
-/* Reads the file into an empty filter. Returns whether it belongs to the database as it stands. */
-static bool load(struct store *store, struct database *database, struct bloom *bloom)
+/* Reads the file into an empty filter. Returns whether it belongs to the database as it stands. *moves: up to which it
+ * is complete. */
+static bool read_file(struct store *store, struct database *database, struct bloom *bloom, int64_t *moves)
 {
     char path[STATE_PATH];
     struct head head, marks;
@@ -94,7 +95,27 @@ static bool load(struct store *store, struct database *database, struct bloom *b
         close(fd);
     if (!good)
         bloom_free(bloom);
+    *moves = good ? head.moves : 0;
     return good;
+}
+
+/* A move that comes meanwhile has another number, which the next lookup finds. */
+bool bloom_load(struct store *store, struct database *database)
+{
+    struct bloom made = {0};
+    int64_t moves;
+    pthread_mutex_lock(&store->mirror_lock);
+    bool whole = store->bloom.whole;
+    pthread_mutex_unlock(&store->mirror_lock);
+    if (whole || !read_file(store, database, &made, &moves))
+        return whole;
+    pthread_mutex_lock(&store->mirror_lock);
+    bloom_free(&store->bloom);
+    store->bloom = made;
+    store->bloom.whole = true;
+    store->moves = moves;
+    pthread_mutex_unlock(&store->mirror_lock);
+    return true;
 }
 
 static bool write_file(const char *path, const struct head *head, const struct bloom *bloom)
@@ -198,8 +219,9 @@ enum database_result bloom_make(struct store *store, struct database *database, 
     pthread_mutex_unlock(&store->mirror_lock);
     if (!wanted)
         return result;
-    bool loaded = load(store, database, &made);
-    bool whole = loaded || scan(store, database, checkpointer, &made, &result);
+    if (bloom_load(store, database))
+        return result;
+    bool whole = scan(store, database, checkpointer, &made, &result);
     if (!whole)
         bloom_free(&made);
     pthread_mutex_lock(&store->mirror_lock);
@@ -208,7 +230,7 @@ enum database_result bloom_make(struct store *store, struct database *database, 
     if (!whole)
         store->index_asked = 0; /* memory may be out: not again at once */
     pthread_mutex_unlock(&store->mirror_lock);
-    if (whole && !loaded)
+    if (whole)
         save_with_journal(store, database);
     return result;
 }

@@ -174,6 +174,7 @@ static enum database_result merge_mirror(struct house *house)
     enum database_result result = take_mirror(house, &merged);
     if (merged.sorted == NULL)
         return result;
+    bloom_load(store, &house->database);
     for (size_t i = 0, left; (left = merged.count - i) > 0 && result == DATABASE_DONE;) {
         if (housekeeper_is_ending(store))
             break;

@@ -61,6 +61,10 @@ void bloom_free(struct bloom *bloom);
  * begins again. The housekeeper's. */
 enum database_result bloom_make(struct store *store, struct database *database, struct checkpointer *checkpointer);
 
+/* bloom.c: reads it from its file, unless it is there: for who merges, whose lookups were too few for a filter, and
+ * after whom the file would be void. Returns whether there is one. The housekeeper's. */
+bool bloom_load(struct store *store, struct database *database);
+
 /* bloom.c: saves it, once the journal is merged up to a row. Returns whether that row must stay in the journal; else
  * the file is gone. The housekeeper's. */
 bool bloom_save(struct store *store, struct database *database, int64_t row);
