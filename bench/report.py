@@ -84,6 +84,29 @@ class Figures:
                     self.add(f"CGI, {server}, {words}: share of php-cgi", us / php, "", 0.5, at_most=True,
                              beside=f"{us:.0f} us of CPU and {php:.0f}")
 
+    def idle(self, result, size):
+        self.add("memory of a process that has only accepted", result["accepted"], "MB", 9, at_most=True,
+                 beside=f"{result['accepted_own']:.1f} MB of its own")
+        self.add(f"memory of its own, an idle process of a pool of {size}", result["idle"], "MB", 3, at_most=True,
+                 beside=f"Pss {result['idle_pss']:.1f} MB")
+
+    def grown(self, drained, accepted, opened):
+        empty, full = median(drained["empty"], "rate"), median(drained["remembering"], "rate")
+        cpu = {name: median(drained[name], "cpu_us") for name in drained}
+        self.add("draining with 20,000,000 remembered, share of that with none", full / empty, "", 0.9,
+                 beside=f"{number(full)}/s of {number(empty)}/s; {cpu['remembering']:.0f} us of CPU an event beside "
+                        f"{cpu['empty']:.0f}", noise=noise(drained["remembering"]))
+        self.add("memory after it", median(drained["remembering"], "rss"), "MB", 32, at_most=True,
+                 beside=f"at most {max(r['most'] for r in drained['remembering']):.1f} MB")
+        empty, full = median(accepted["empty"], "rate"), median(accepted["large"], "rate")
+        self.add("accepting with a queue of 8 GB, share of that with none", full / empty, "", 0.95,
+                 beside=f"{number(full)}/s of {number(empty)}/s; {median(accepted['large'], 'cpu_us'):.0f} us of CPU a "
+                        f"request beside {median(accepted['empty'], 'cpu_us'):.0f}", noise=noise(accepted["large"]))
+        for what in ("request", "command"):
+            self.add(f"a {what} that opens it, more than with none",
+                     max(0.01, opened["large", what] - opened["empty", what]), "ms", 10, at_most=True,
+                     beside=f"{opened['large', what]:.1f} ms and {opened['empty', what]:.1f} ms")
+
     def draining(self, results, filled):
         for delay, goal in ((0, 25_000), (50, 20_000)):
             one = results[delay]
@@ -92,13 +115,13 @@ class Figures:
                             f"{number(median(filled, 'rate'))}/s",
                      noise=noise(one))
         every = results[0] + results[50]
-        self.add("memory after 200,000", median(every, "rss"), "MB", 24, at_most=True,
+        self.add("memory after 200,000", median(every, "rss"), "MB", 16, at_most=True,
                  beside=f"at most {max(r['most'] for r in every):.1f} MB", noise=noise(every, "rss"))
 
     def long_ones(self, results):
         drained = next(f for f in self.all if f.what.startswith("draining 200,000, answers after 0"))
         memory = next(f for f in self.all if f.what.startswith("memory"))
-        self.add("memory after 2,000,000", results["rss"], "MB", 24, at_most=True,
+        self.add("memory after 2,000,000", results["rss"], "MB", 16, at_most=True,
                  beside=f"{memory.value:.1f} MB after 200,000; at most {results['most']:.1f} MB")
         self.add("accepting with 2,000,000 waiting, share of that with none", results["accept_full"] / results["accept_empty"],
                  "", 0.9, beside=f"{number(results['accept_full'])}/s of {number(results['accept_empty'])}/s")

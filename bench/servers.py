@@ -228,12 +228,14 @@ def memory_mb(process, what="VmRSS"):
 
 
 def settled_memory_mb(process):
-    """Once it has not changed for two seconds: identities are still being merged after the last event has left."""
-    values = [memory_mb(process)]
-    while len(values) < 60 and (len(values) < 9 or max(values[-8:]) - min(values[-8:]) > 0.1):
-        time.sleep(0.25)
-        values.append(memory_mb(process))
-    return values[-1]
+    """Once the process is at rest: identities are merged after the last event has left, from the third second on, and for
+    minutes where very many are remembered."""
+    for _ in range(60):
+        before = cpu_seconds(process)
+        time.sleep(5)
+        if cpu_seconds(process) - before < 0.1:
+            break
+    return memory_mb(process)
 
 
 def cpu_seconds(process):

@@ -33,16 +33,16 @@ void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limi
 void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms);
 
 enum forward_until {
-    FORWARD_UNTIL_STOPPED, /* waits for the consumer lock while another process has it */
-    FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait
-                              for a later try do not count */
-    FORWARD_UNTIL_QUIET,   /* as UNTIL_IDLE, and nothing has come or gone for more than a second */
+    FORWARD_UNTIL_STOPPED,
+    FORWARD_UNTIL_IDLE,  /* until nothing is left that is due now, and nothing is with a data plane; events that wait
+                            for a later try do not count */
+    FORWARD_UNTIL_QUIET, /* as UNTIL_IDLE, and nothing has come or gone for more than a second */
 };
 
-/* Forwards, as soon as no other process does, until forwarder_stop, the deadline, or as `until` says. What is with a
- * data plane at the deadline is awaited; while one is slow, the other sources go on. The calling thread
- * has the consumer lock of all sources from then on. Returns false when this process never had the lock; else it is not
- * called again. */
+/* Forwards until forwarder_stop, the deadline, or as `until` says. What is with a data plane at the deadline is
+ * awaited; while one is slow, the other sources go on. The calling thread has the consumer lock of all sources from
+ * then on; who may have to wait for it claims the queue before (queue_claim), and makes a forwarder then. Returns false
+ * when another process has the lock; else it is not called again. */
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
 
 /* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later

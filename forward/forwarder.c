@@ -13,7 +13,6 @@
 #include "forward/forward.h"
 #include "forward/forward_private.h"
 
-#define OWN_AGAIN_MS 500
 #define QUIET_MS 1200
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
 #define RECALL_AGAIN_MS 2000
@@ -318,25 +317,15 @@ static bool is_idle(const struct forwarder *forwarder)
     return !any_sending(forwarder) && next_due(forwarder) > clock_now() + IDLE_MS;
 }
 
-/* Until this process has the consumer lock, or is to stop. Nothing says that another process gives the lock back, so it
- * is asked for again, unless this one would be done soon anyway. */
-static bool claim_queue(struct forwarder *forwarder, enum forward_until until)
+static bool claim_queue(const struct forwarder *forwarder)
 {
     struct error why;
-    bool said = false;
-    while (!atomic_load(&forwarder->stopped)) {
-        if (queue_claim(forwarder->queue, &why)) {
-            log_write(LEVEL_INFO, "msg=forwards");
-            return true;
-        }
-        if (!said)
-            log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
-        said = true;
-        if (until != FORWARD_UNTIL_STOPPED)
-            return false;
-        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, OWN_AGAIN_MS);
-    }
-    return false;
+    bool claimed = queue_claim(forwarder->queue, &why);
+    if (claimed)
+        log_write(LEVEL_INFO, "msg=forwards");
+    else
+        log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
+    return claimed;
 }
 
 /* Takes over what was noted before a restart. */
@@ -365,7 +354,7 @@ static void rest_all(struct forwarder *forwarder)
 
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
 {
-    if (!claim_queue(forwarder, until))
+    if (!claim_queue(forwarder))
         return false;
     while (!recall_all(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);

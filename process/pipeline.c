@@ -15,6 +15,7 @@
 
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue, ... */
 #define OPEN_SOON_MS 250     /* ... but after the first that failed, as while files are replaced */
+#define CLAIM_AGAIN_MS 500   /* between tries to be the one who forwards */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
 #define REOPEN_AFTER_MS 1000 /* since the queue was opened: earlier it is not reopened */
 #define STOPPED_LATE_MS 200  /* what the thread may take beyond its deadline */
@@ -211,6 +212,21 @@ void pipeline_retry(struct pipeline *pipeline)
         start_reconciler(pipeline);
 }
 
+/* Until this process is the one who forwards. Nothing says that another one gives that up, so it is tried again. Only
+ * then is made what forwards, which loads libcurl with its 25 libraries: of a pool's processes all but one do without.
+ * Returns false when the process is to stop. */
+static bool wait_for_claim(struct pipeline *pipeline)
+{
+    struct error why = {0};
+    for (bool said = false; !queue_claim(pipeline->stages.queue, &why); said = true) {
+        if (!said)
+            log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
+        if (!wait_before_retry(pipeline, CLAIM_AGAIN_MS))
+            return false;
+    }
+    return true;
+}
+
 /* Makes what forwards, unless it is there. Returns false when that is not possible now, or the process is to stop. */
 static bool make_forwarder(struct pipeline *pipeline, struct complaint *complaint)
 {
@@ -237,6 +253,7 @@ static void *run_pipeline(void *context)
     bool on = open_until_it_works(pipeline);
     if (on)
         start_reconciler(pipeline);
+    on = on && wait_for_claim(pipeline);
     while (on && !(make_forwarder(pipeline, &complaint) &&
                    forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER)))
         on = wait_before_retry(pipeline, OPEN_AGAIN_MS);

@@ -158,6 +158,7 @@ static void (*const suites[])(void) = {
     suite_transform_dates,
     suite_forwarder_durable,
     suite_queue_repair,
+    suite_queue_filter,
     suite_queue_remember,
     suite_queue_version,
     suite_servers,

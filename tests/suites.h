@@ -117,6 +117,7 @@ void suite_queue_look(void);
 void suite_state_place(void);
 void suite_queue_model(void);
 void suite_queue_move(void);
+void suite_queue_filter(void);
 void suite_queue_remember(void);
 void suite_queue_version(void);
 void suite_queue_repair(void);

@@ -70,7 +70,7 @@ static enum database_result set_up(struct database *database, const char *direct
     if (result == DATABASE_DONE && directory_file_system(directory) != FILE_SYSTEM_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
-        result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
+        result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -512;"
                                        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
     return result == DATABASE_DONE ? database_sync_commits(database, durable) : result;
 }

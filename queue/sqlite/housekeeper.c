@@ -14,12 +14,14 @@
 #define CHECKPOINT_MS 40   /* between checkpoints under load */
 #define OPEN_AGAIN_MS 1000 /* between tries to open the database */
 #define BEAT_MS 10000
-#define ROOM_MS 500          /* between tries for the reserve while it is gone */
-#define PRUNE_MS 60000       /* between steps of forgetting */
-#define MERGE_AT 65536       /* identities in the journal */
+#define ROOM_MS 500         /* between tries for the reserve while it is gone */
+#define PRUNE_MS 60000      /* between steps of forgetting */
+#define MERGE_AT 65536      /* identities in the journal, at least; ... */
+#define MERGE_MOST 262144   /* ... at most; ... */
+#define KEYS_FOR_EACH 64    /* ... between them one for so many in the index; ... */
+#define MERGE_QUIET_AT 8192 /* ... or these, when nothing was written for a while: they take memory */
+#define QUIET_MS 2000
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
-#define BLOOM_AT 4096        /* lookups in the index: a short-lived process needs no filter */
-#define BLOOM_STEP 65536     /* keys read at once */
 #define FORGET_STEP 4096     /* rows of journal or index in one transaction */
 #define FREE_PAGES_MOST 1024 /* 16 MiB: those beyond are released */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
@@ -36,7 +38,7 @@ struct house {
     unsigned char pruned_key[16];
 };
 
-static bool is_ending(struct store *store)
+bool housekeeper_is_ending(struct store *store)
 {
     pthread_mutex_lock(&store->housekeeper.lock);
     bool ending = store->housekeeper.ending;
@@ -126,79 +128,69 @@ static void shrink_mirror(struct store *store, const struct mirrored *merged, si
     pthread_mutex_unlock(&store->mirror_lock);
 }
 
+static bool is_quiet(struct store *store)
+{
+    int64_t since = clock_unix_ms() - atomic_load(&store->committed_ms);
+    return since < 0 || since >= QUIET_MS;
+}
+
+/* So many that a page of the index takes several of them: a page that is written for each key makes a backlog drain at
+ * half the rate (measured with 20M keys). */
+static uint64_t merge_at(const struct bloom *index)
+{
+    uint64_t some = index->added / KEYS_FOR_EACH;
+    some = some > MERGE_MOST ? MERGE_MOST : some;
+    return some < MERGE_AT ? MERGE_AT : some;
+}
+
+/* What is merged: a sorted copy of the mirror, and the rows of the journal that are in it. */
+struct merged {
+    struct mirrored *sorted; /* to be freed; NULL: nothing is due */
+    size_t count;
+    int64_t first, last;
+};
+
+/* The rows before the mirror: what is committed is in it when its lock is free, and a later row is in the mirror's
+ * rest, or is merged twice. */
+static enum database_result take_mirror(struct house *house, struct merged *merged)
+{
+    struct store *store = house->store;
+    enum database_result result = journal_bounds(house, &merged->first, &merged->last);
+    if (result != DATABASE_DONE)
+        return result;
+    pthread_mutex_lock(&store->mirror_lock);
+    merged->count = store->mirror.used;
+    if (merged->count >= merge_at(&store->bloom) || (merged->count >= MERGE_QUIET_AT && is_quiet(store)))
+        merged->sorted = mirror_sorted(&store->mirror);
+    pthread_mutex_unlock(&store->mirror_lock);
+    return result;
+}
+
 /* Merges in sorted order, so that many keys share a page. Appends run between the steps. */
 static enum database_result merge_mirror(struct house *house)
 {
     struct store *store = house->store;
-    int64_t first = 0, last = 0;
-    /* Bounds before the mirror: a later journal row is in the mirror's rest, or is merged twice. */
-    enum database_result result = journal_bounds(house, &first, &last);
-    if (result != DATABASE_DONE)
+    struct merged merged = {.sorted = NULL};
+    enum database_result result = take_mirror(house, &merged);
+    if (merged.sorted == NULL)
         return result;
-    pthread_mutex_lock(&store->mirror_lock);
-    size_t count = store->mirror.used;
-    struct mirrored *sorted = count < MERGE_AT ? NULL : mirror_sorted(&store->mirror);
-    pthread_mutex_unlock(&store->mirror_lock);
-    if (sorted == NULL)
-        return DATABASE_DONE;
-    for (size_t i = 0; i < count && result == DATABASE_DONE && !is_ending(store); i += MERGE_STEP) {
-        result = merge_step(house, sorted + i, count - i < MERGE_STEP ? count - i : MERGE_STEP);
+    bloom_load(store, &house->database);
+    for (size_t i = 0, left; (left = merged.count - i) > 0 && result == DATABASE_DONE;) {
+        if (housekeeper_is_ending(store))
+            break;
+        size_t step = left < MERGE_STEP ? left : MERGE_STEP;
+        result = merge_step(house, merged.sorted + i, step);
         checkpointer_copy(&house->checkpointer);
+        i += step;
     }
-    if (result == DATABASE_DONE && !is_ending(store))
-        result = delete_journal(house, first, last);
-    if (result == DATABASE_DONE && !is_ending(store))
-        shrink_mirror(store, sorted, count);
-    free(sorted);
+    if (result == DATABASE_DONE && !housekeeper_is_ending(store))
+        result = delete_journal(house, merged.first,
+                                bloom_save(store, &house->database, merged.last) ? merged.last - 1 : merged.last);
+    if (result == DATABASE_DONE && !housekeeper_is_ending(store))
+        shrink_mirror(store, merged.sorted, merged.count);
+    free(merged.sorted);
     sqlite3_db_release_memory(house->database.db);
     malloc_trim(0);
-    return result;
-}
-
-/* Adds the next keys of the index, after *source and key, to the Bloom filter, which nobody else reads until it is
- * complete. Returns whether there may be more. */
-static bool fill_bloom_step(struct house *house, int64_t *source, unsigned char key[static 16],
-                            enum database_result *result)
-{
-    sqlite3_stmt *keys = database_statement(&house->database, STATEMENT_KNOWN_KEYS, 0);
-    size_t count = 0;
-    if (keys != NULL) {
-        sqlite3_bind_int64(keys, 1, *source);
-        sqlite3_bind_blob(keys, 2, key, 16, SQLITE_TRANSIENT);
-        sqlite3_bind_int64(keys, 3, BLOOM_STEP);
-    }
-    for (; database_step(&house->database, keys, result) == SQLITE_ROW; count++) {
-        if (sqlite3_column_bytes(keys, 1) != 16)
-            continue; /* not a valid key */
-        *source = sqlite3_column_int64(keys, 0);
-        memcpy(key, sqlite3_column_blob(keys, 1), 16);
-        bloom_add(&house->store->bloom, key);
-    }
-    if (*result == DATABASE_DONE)
-        sqlite3_reset(keys);
-    return *result == DATABASE_DONE && count == BLOOM_STEP;
-}
-
-/* Fills the Bloom filter from the index, once enough keys were looked up there to pay for it. Keys merged meanwhile are
- * added too; when a move wrote the index meanwhile, the filter is incomplete and is started again. */
-static enum database_result make_bloom(struct house *house)
-{
-    struct store *store = house->store;
-    unsigned char key[16] = {0};
-    int64_t source = 0;
-    enum database_result result = DATABASE_DONE;
-    pthread_mutex_lock(&store->mirror_lock);
-    int64_t moves = store->moves;
-    bool begun = !store->bloom.whole && store->index_asked >= BLOOM_AT && bloom_begin(&store->bloom);
-    pthread_mutex_unlock(&store->mirror_lock);
-    if (!begun)
-        return result;
-    while (fill_bloom_step(house, &source, key, &result) && !is_ending(store))
-        checkpointer_copy(&house->checkpointer);
-    bool whole = result == DATABASE_DONE && !is_ending(store);
-    pthread_mutex_lock(&store->mirror_lock);
-    store->bloom.whole = whole && store->moves == moves;
-    pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }
 
@@ -251,7 +243,7 @@ static enum database_result prune(struct house *house)
         result = prune_step(house, &many);
         if (many)
             checkpointer_copy(&house->checkpointer);
-    } while (many && !is_ending(house->store));
+    } while (many && !housekeeper_is_ending(house->store));
     return result;
 }
 
@@ -264,7 +256,7 @@ static enum database_result expire_letters(struct house *house)
         result = letters_expire_step(house->store, &house->database, &ended);
         if (ended > 0)
             checkpointer_copy(&house->checkpointer);
-    } while (result == DATABASE_DONE && ended > 0 && !is_ending(house->store));
+    } while (result == DATABASE_DONE && ended > 0 && !housekeeper_is_ending(house->store));
     return result;
 }
 
@@ -322,7 +314,7 @@ static void do_housekeeping(struct house *house)
         return; /* must not write over the files that another process uses now */
     enum database_result result = merge_mirror(house);
     if (result == DATABASE_DONE)
-        result = make_bloom(house);
+        result = bloom_make(store, &house->database, &house->checkpointer);
     checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
@@ -363,6 +355,11 @@ static moment next_due(const struct house *house)
     moment room = room_due(house);
     if (checkpointer_has_more(&house->checkpointer))
         return clock_now();
+    pthread_mutex_lock(&house->store->mirror_lock);
+    bool merges = house->store->mirror.used >= MERGE_QUIET_AT; /* soon */
+    pthread_mutex_unlock(&house->store->mirror_lock);
+    if (merges && clock_now() + QUIET_MS / 2 < room)
+        room = clock_now() + QUIET_MS / 2;
     return room < house->next_beat ? room : house->next_beat;
 }
 
@@ -393,7 +390,7 @@ static bool open_house(struct house *house)
 {
     while (!open_once(house)) {
         close_house(house);
-        if (is_ending(house->store))
+        if (housekeeper_is_ending(house->store))
             return false;
         sleep_unless_ending(house->store, OPEN_AGAIN_MS);
     }

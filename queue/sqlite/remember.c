@@ -8,41 +8,52 @@
 
 /* ---- a Bloom filter over the index ---- */
 
-#define BITS ((uint32_t)1 << 24) /* 2 MiB */
-#define PARTS 4                  /* 32-bit parts of the key, which is a hash, select one bit each */
+#define BLOCK_WORDS (BLOOM_BLOCK / 8) /* a key's bits are in one block */
+#define BLOCKS_LEAST 4096             /* 256 KiB */
+#define FEW 4000000                   /* keys: below, the filter is made for twice as many, else for a quarter more */
+#define KEYS_A_BLOCK 128              /* when it is full: four bits each */
 
-bool bloom_begin(struct bloom *bloom)
+bool bloom_begin(struct bloom *bloom, uint64_t keys)
 {
     bloom_free(bloom);
-    bloom->bits = calloc(BITS / 64, sizeof *bloom->bits);
+    uint64_t blocks = (keys + (keys < FEW ? keys : keys / 4)) / KEYS_A_BLOCK + 1;
+    blocks = blocks < BLOCKS_LEAST ? BLOCKS_LEAST : blocks;
+    bloom->blocks = blocks > BLOOM_BLOCKS_MOST ? BLOOM_BLOCKS_MOST : blocks;
+    bloom->bits = calloc(bloom->blocks, BLOCK_WORDS * sizeof *bloom->bits);
     return bloom->bits != NULL;
 }
 
-static void bits_of(const unsigned char key[16], uint32_t bit[static PARTS])
+/* The block of a key, which is a hash, and the bits in it. In the order of the keys, so that who reads the index passes
+ * through the filter once. */
+static uint64_t *block_of(const struct bloom *bloom, const unsigned char key[16], unsigned bit[static 3])
 {
-    memcpy(bit, key, PARTS * sizeof *bit);
-    for (int i = 0; i < PARTS; i++)
-        bit[i] &= BITS - 1;
+    uint64_t first = (uint64_t)key[0] << 24 | (uint64_t)key[1] << 16 | (uint64_t)key[2] << 8 | key[3];
+    uint64_t rest;
+    memcpy(&rest, key + 8, sizeof rest);
+    for (unsigned i = 0; i < 3; i++)
+        bit[i] = (unsigned)(rest >> (9 * i)) % (BLOCK_WORDS * 64);
+    return bloom->bits + (first * bloom->blocks >> 32) * BLOCK_WORDS;
 }
 
 void bloom_add(struct bloom *bloom, const unsigned char key[16])
 {
-    uint32_t bit[PARTS];
+    unsigned bit[3];
     if (bloom->bits == NULL)
         return;
-    bits_of(key, bit);
-    for (int i = 0; i < PARTS; i++)
-        bloom->bits[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
+    uint64_t *block = block_of(bloom, key, bit);
+    for (unsigned i = 0; i < 3; i++)
+        block[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
+    bloom->added++;
 }
 
 bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16])
 {
-    uint32_t bit[PARTS];
+    unsigned bit[3];
     if (!bloom->whole)
         return true;
-    bits_of(key, bit);
-    for (int i = 0; i < PARTS; i++) {
-        if ((bloom->bits[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
+    const uint64_t *block = block_of(bloom, key, bit);
+    for (unsigned i = 0; i < 3; i++) {
+        if ((block[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
             return false;
     }
     return true;
@@ -52,6 +63,11 @@ void bloom_free(struct bloom *bloom)
 {
     free(bloom->bits);
     *bloom = (struct bloom){0};
+}
+
+bool bloom_is_full(const struct bloom *bloom)
+{
+    return bloom->added > bloom->blocks * KEYS_A_BLOCK && bloom->blocks < BLOOM_BLOCKS_MOST;
 }
 
 /* ---- the journal's mirror: a hash table with open addressing ---- */
@@ -393,7 +409,7 @@ static enum database_result read_journal(struct store *store)
     int64_t first = database_number(&store->reader, STATEMENT_JOURNAL_FIRST, &result);
     if (result != DATABASE_DONE)
         return result;
-    if (first == 0 || first > store->seen)
+    if (first == 0 || first >= store->seen) /* the last merged row may stay: see bloom_save */
         mirror_free(&store->mirror);
     sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL_AFTER, 0);
     if (journal != NULL)

@@ -143,10 +143,9 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* As in the journal: not those of events that were gone. */
+/* As in the journal: not those of events that were gone. With the mirror's lock held. */
 static void mirror_all(struct settling *s, const struct verdict *verdicts, size_t count)
 {
-    pthread_mutex_lock(&s->store->mirror_lock);
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
         if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED) ||
@@ -156,7 +155,17 @@ static void mirror_all(struct settling *s, const struct verdict *verdicts, size_
         memcpy(one.key, v->identity.key, sizeof one.key);
         mirror_add(&s->store->mirror, &one); /* cannot fail: reserved before the transaction */
     }
+}
+
+/* Under one lock: who merges the mirror deletes the journal's rows, and would delete those that are not in it yet. */
+static enum database_result commit_and_mirror(struct settling *s, const struct verdict *verdicts, size_t count)
+{
+    pthread_mutex_lock(&s->store->mirror_lock);
+    enum database_result result = database_commit(s->database);
+    if (result == DATABASE_DONE)
+        mirror_all(s, verdicts, count);
     pthread_mutex_unlock(&s->store->mirror_lock);
+    return result;
 }
 
 /* ---- settling ---- */
@@ -298,7 +307,7 @@ static enum database_result settle_in_transaction(struct settling *s, const stru
     if (result == DATABASE_DONE)
         result = settle_all(s, verdicts, count);
     if (result == DATABASE_DONE)
-        return undone ? write_and_undo(s) : database_commit(s->database);
+        return undone ? write_and_undo(s) : commit_and_mirror(s, verdicts, count);
     database_rollback(s->database);
     return result;
 }
@@ -338,8 +347,6 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
 static enum database_result settle_what_fits(struct settling *s, const struct verdict *verdicts, size_t count)
 {
     enum database_result result = settle_with_reserve(s, verdicts, count, false);
-    if (result == DATABASE_DONE)
-        mirror_all(s, verdicts, count);
     if (result != DATABASE_FULL || count < 2)
         return result;
     result = settle_what_fits(s, verdicts, count / 2);

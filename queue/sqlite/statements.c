@@ -41,11 +41,13 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_JOURNAL_AFTER] = "SELECT n, source, key, updated, at FROM journal WHERE n > ?1 ORDER BY n",
     [STATEMENT_JOURNAL_FIRST] = "SELECT n FROM journal ORDER BY n LIMIT 1",
     [STATEMENT_JOURNAL_LAST] = "SELECT n FROM journal ORDER BY n DESC LIMIT 1",
+    [STATEMENT_JOURNAL_ROW] = "SELECT source, key, updated, at FROM journal WHERE n = ?1",
     [STATEMENT_DELETE_JOURNAL] = "DELETE FROM journal WHERE n <= ?1",
     [STATEMENT_ADD_KNOWN] = "INSERT INTO known (source, key, updated, at) VALUES (?1, ?2, ?3, ?4)"
                             " ON CONFLICT (source, key) DO UPDATE"
                             " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
     [STATEMENT_FIND_KNOWN] = "SELECT updated FROM known WHERE source = ?1 AND key = ?2 AND at >= ?3",
+    [STATEMENT_KNOWN_COUNT] = "SELECT count(*) FROM known",
     [STATEMENT_KNOWN_KEYS] = "SELECT source, key FROM known WHERE (source, key) > (?1, ?2)"
                              " ORDER BY source, key LIMIT ?3",
     [STATEMENT_KNOWN_AFTER] = "SELECT source, key FROM known WHERE (source, key) > (?1, ?2)"
@@ -54,6 +56,7 @@ const char *const statement_texts[STATEMENTS] = {
                               " AND at < ?5",
 
     [STATEMENT_SIGNED] = "SELECT n FROM count WHERE source = ?1 AND kind = 21",
+    [STATEMENT_DATABASE] = "SELECT n FROM count WHERE source = 0 AND kind = 14", /* COUNT_DATABASE */
     [STATEMENT_MOVES] = "SELECT n FROM count WHERE source = 0 AND kind = 20",
     [STATEMENT_MOVE_KNOWN_UP_TO] = "SELECT max(key) FROM (SELECT key FROM known WHERE source = ?1 ORDER BY key"
                                    " LIMIT ?2)",

@@ -53,6 +53,7 @@ static void append_many(const char *source, unsigned first, unsigned count)
     sqlite3_stmt *number = NULL;
     path_join(path, state, "queue.db");
     CU_ASSERT_FATAL(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000); /* the owner's housekeeper may be writing */
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_prepare_v2(db, "SELECT number FROM source WHERE name = ?1", -1, &number, NULL);
     sqlite3_bind_text(number, 1, source, -1, SQLITE_STATIC);

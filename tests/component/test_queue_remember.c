@@ -82,7 +82,7 @@ static void the_bloom_filter(void)
     make_key(key, 1);
     bloom_add(&bloom, key);
     CU_ASSERT(bloom_may_have(&bloom, key)); /* without one, anything may be there */
-    CU_ASSERT_FATAL(bloom_begin(&bloom));
+    CU_ASSERT_FATAL(bloom_begin(&bloom, 2000000));
     CU_ASSERT(bloom_may_have(&bloom, key)); /* and while it is not whole */
     for (uint64_t i = 0; i < 2000000; i++) {
         make_key(key, i);

@@ -348,7 +348,21 @@ static void forward_follow_lets_go_of_a_damaged_queue(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-/* The owner ends: one that waits for the reading takes over. */
+/* Whether a process has libcurl loaded. */
+static bool has_libcurl(pid_t pid)
+{
+    char path[64], line[512];
+    bool has = false;
+    snprintf(path, sizeof path, "/proc/%ld/maps", (long)pid);
+    FILE *maps = fopen(path, "re");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(maps);
+    while (fgets(line, sizeof line, maps) != NULL)
+        has = has || strstr(line, "libcurl") != NULL;
+    fclose(maps);
+    return has;
+}
+
+/* The owner ends: one that waits for the reading takes over. Until then it does without what only sending needs. */
 static void stops_at_once_while_another_forwards(void)
 {
     struct site site;
@@ -363,6 +377,8 @@ static void stops_at_once_while_another_forwards(void)
             waits = log != NULL && strstr(log, "msg=does_not_forward") != NULL;
             free(log);
         }
+        CU_ASSERT_TRUE(has_libcurl(site.program.pid));
+        CU_ASSERT_FALSE(has_libcurl(follow.pid));
         kill(follow.pid, SIGTERM);
         CU_ASSERT(process_wait(&follow, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
