@@ -280,13 +280,16 @@ class Trial:
             return None
 
     def send_again(self):
-        """Close sends again what was not answered 200."""
-        world = self.world
+        """Close sends again what was not answered 200. Patience is from one to the next: under a quota thousands may be
+        refused in the time in which an emulated guest takes some."""
+        world, patience = self.world, 60 + 15 * self.guest.patience
         world.port = self.guest.ports[80]
-        end = time.monotonic() + 60 + 15 * self.guest.patience
+        end = time.monotonic() + patience
         while world.waiting and time.monotonic() < end:
             one = world.waiting.pop(0)
-            if not world.post(one):
+            if world.post(one):
+                end = time.monotonic() + patience
+            else:
                 world.waiting.append(one)
                 time.sleep(0.2)
         if world.waiting:
@@ -299,10 +302,10 @@ class Trial:
         self.check_keys()
         if self.found:
             return
-        end = time.monotonic() + patience
-        self.wait_delivered(end)
+        self.wait_delivered(patience)
         self.send_again()
-        end = max(end, time.monotonic() + patience / 2)
+        self.wait_delivered(patience)
+        end = time.monotonic() + patience / 2
         while time.monotonic() < end:
             letters, status = self.letters(), self.status()
             if letters is not None:
@@ -345,10 +348,14 @@ class Trial:
             now = {status: count - before.get(status, 0) for status, count in world.answers.items()}
             self.wrong(f"nothing is taken that is signed with the keys that were stored; answers: {now} {world.wrong[:1]}")
 
-    def wait_delivered(self, end):
-        tell = time.monotonic() + 30
+    def wait_delivered(self, patience):
+        """Patience is from one to the next."""
+        tell, end, before = time.monotonic() + 30, time.monotonic() + patience, None
         while time.monotonic() < end and (missing := self.undelivered()):
             time.sleep(0.5)
+            if before is not None and len(missing) < before:
+                end = time.monotonic() + patience
+            before = len(missing)
             if time.monotonic() > tell:
                 tell += 30
                 status = self.status()
