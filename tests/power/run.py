@@ -192,8 +192,9 @@ class Trial:
         self.guest = machine.Guest("power", initrd, log, ports=[80], disks=drives(), kvm=kvm, state=OUT / "state")
         return self.guest.run(self.script(), 60)
 
-    def cut(self):
-        how = self.disk.ask(self.random.choice(["cut", "cut flush"]))
+    def cut(self, seconds=1):
+        """seconds: so long a flush is waited for, at which to cut, where there is one to come."""
+        how = self.disk.ask(self.random.choice(["cut", f"cut flush {seconds}"]))
         self.world.plane.boot += 1
         self.guest.cut()
         self.cuts += 1
@@ -249,7 +250,7 @@ class Trial:
         while world.answers.get(200, 0) < before + least and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(self.random.uniform(0, 0.3 * self.guest.patience))
-        how = self.cut()
+        how = self.cut(self.guest.patience)
         world.stop_senders(threads)
         return f"{how} plane={world.plane.mood} {also}"
 
