@@ -80,7 +80,7 @@ static int64_t first_lost(const struct salvaged *salvaged, const struct salvaged
 /* Determines a source's loss from the salvage; loss->until_ms is set. Returns whether there is any. */
 static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_source *source, struct loss *loss)
 {
-    char events[300], rest[120] = "";
+    char events[236], rest[120] = "";
     describe_events(salvaged, source, events, sizeof events);
     loss->from_ms = first_lost(salvaged, source, loss->until_ms);
     loss->identities_kept = source->identities == 0 && salvaged->journal == 0 && !salvaged->names_lost;

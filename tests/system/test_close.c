@@ -19,16 +19,6 @@
 
 static const struct standin_close_options usual = {.hold_ms = 0};
 
-static void add_events(struct close_site *site, const char *prefix, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        char id[40], lead[40];
-        snprintf(id, sizeof id, "%s_%zu", prefix, i);
-        snprintf(lead, sizeof lead, "lead_%zu", i % 7);
-        standin_close_add(site->close, &(struct close_event){.id = id, .lead = lead});
-    }
-}
-
 static size_t count_arrived(struct close_site *site, const char *prefix, size_t count, const char *subscription)
 {
     size_t arrived = 0;
@@ -70,7 +60,7 @@ static void subscribed_in_one_command(void)
         CU_ASSERT(stat(path, &status) == 0 && (status.st_mode & 07777) == 0600);
 
         /* the running program takes the key at once: the very first delivery is good */
-        add_events(&site, "ev", 200);
+        close_site_add(&site, "ev", 0, 200);
         CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         CU_ASSERT_EQUAL(standin_close_counts(site.close).failed, 0);
         CU_ASSERT(standin_wait_messages(site.site.standin, 200, 60000));
