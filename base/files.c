@@ -239,6 +239,7 @@ int64_t files_number(const char *text, const char *name, int64_t fallback)
 /* ---- lock files ---- */
 
 #define LOOK_MS 10 /* between attempts to take a lock */
+#define RELEASE_TRIES 3
 /* At /proc/locks. It is read in pieces, each from the line on at which the last one ended: of a lock released
  * meanwhile, before that line, the next line takes the place, and is not seen. */
 #define LOOKS 20
@@ -250,9 +251,15 @@ bool lock_is_current(int fd, const char *path)
            ours.st_dev == there.st_dev;
 }
 
-void lock_release(int fd)
+void lock_release(int *fd)
 {
-    flock(fd, LOCK_UN);
+    for (int tries = 1; flock(*fd, LOCK_UN) != 0; tries++) {
+        if (tries < RELEASE_TRIES)
+            continue;
+        close(*fd); /* unlocks, too, unless a child or a mapping has the file open */
+        *fd = -1;
+        break;
+    }
 }
 
 /* Opens the file that is at the path now, creating it if missing. Returns false on failure; *fd is then unchanged. */

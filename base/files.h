@@ -67,8 +67,9 @@ int lock_take(int *fd, const char *path, int how);
  * at once. When it fails, *fd is closed, and -1. Returns 0 or errno. */
 int lock_take_within(int *fd, const char *path, int64_t wait_ms);
 
-/* Unlocks; the descriptor stays open. */
-void lock_release(int fd);
+/* Unlocks, also where the kernel or a network file system fails that, as nobody else could lock any more: then *fd is
+ * closed, and -1. Else it stays open. */
+void lock_release(int *fd);
 
 /* The process that holds a lock. */
 struct lock_holder {

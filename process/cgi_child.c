@@ -120,7 +120,8 @@ static void close_from(int first)
 static void leave(void *unused)
 {
     (void)unused;
-    lock_release(LOCK_FD);
+    int lock = LOCK_FD;
+    lock_release(&lock);
 }
 
 /* Whether no other child has begun meanwhile. */

@@ -139,11 +139,13 @@ static bool map_file(struct counters *counters, const char *state_dir, const cha
     if (fd < 0)
         return false;
     size_t slots = make_slots(fd, names, count, why), bytes = slots * sizeof(struct counted);
-    flock(fd, LOCK_UN); /* explicitly: the mapping keeps the file open, and with it the lock */
-    if (slots == 0) {
+    lock_release(&fd); /* explicitly: the mapping keeps the file open, and with it the lock */
+    if (fd < 0)
+        error_set(why, COUNTERS_FILE " cannot be unlocked");
+    else if (slots == 0)
         close(fd);
+    if (fd < 0 || slots == 0)
         return false;
-    }
     void *at = mapping_open(fd, bytes);
     if (at == NULL) {
         error_set(why, COUNTERS_FILE " cannot be mapped: %s", strerror(errno));

@@ -95,7 +95,7 @@ bool database_lock_writers(struct database *database, bool wait)
 void database_unlock_writers(struct database *database)
 {
     if (database->write_lock >= 0)
-        lock_release(database->write_lock);
+        lock_release(&database->write_lock);
 }
 
 /* Takes turns with other processes: while one switches a new database to WAL, SQLite fails others at once with

@@ -86,7 +86,7 @@ static bool merge_replaced_files(struct store *store, struct error *why)
                 store_failed(store, result, why);
             break;
         }
-        lock_release(store->open_lock); /* two processes that both hold it shared would deadlock */
+        lock_release(&store->open_lock); /* two processes that both hold it shared would deadlock */
         nanosleep(&pause, NULL);
         if (clock_now() > deadline) {
             error_set(why,

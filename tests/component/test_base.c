@@ -2,6 +2,7 @@
 #include "tests/suites.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,6 +24,43 @@
 #include "base/text.h"
 #include "tests/support/check.h"
 #include "tests/support/temporary.h"
+
+/* ---- unlocking ---- */
+
+static _Thread_local unsigned unlocks_fail; /* so many */
+
+/* In the place of libc's. */
+int flock(int fd, int how)
+{
+    if (how == LOCK_UN && unlocks_fail > 0) {
+        unlocks_fail--;
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_flock, fd, how);
+}
+
+/* Else who locks next would wait for ever. */
+static void what_fails_to_be_unlocked_is_free(void)
+{
+    static const unsigned failures[] = {0, 1, 1000};
+    char directory[PATH_SIZE], path[PATH_SIZE];
+    CU_ASSERT_FATAL(temporary_make(directory));
+    path_join(path, directory, "lock");
+    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
+        int one = -1, other = -1;
+        CU_ASSERT_EQUAL(lock_take(&one, path, LOCK_EX), 0);
+        CU_ASSERT_EQUAL(lock_take(&other, path, LOCK_EX | LOCK_NB), EWOULDBLOCK);
+        unlocks_fail = failures[i];
+        lock_release(&one);
+        unlocks_fail = 0;
+        check(lock_take(&other, path, LOCK_EX | LOCK_NB) == 0, "after %u failures it is free", failures[i]);
+        CU_ASSERT_EQUAL(lock_take(&one, path, LOCK_EX | LOCK_NB), EWOULDBLOCK);
+        close(one);
+        close(other);
+    }
+    temporary_remove(directory);
+}
 
 static void hex_goes_both_ways(void)
 {
@@ -312,6 +351,7 @@ void suite_base(void)
         {"a shell reads the word that was quoted", shell_reads_the_word},
         {"an answer without a status is none", an_answer_without_a_status_is_none},
         {"a lock is found while others come and go", a_lock_is_found_while_others_come_and_go},
+        {"what fails to be unlocked is free", what_fails_to_be_unlocked_is_free},
         CU_TEST_INFO_NULL,
     };
     suite_add("base", NULL, NULL, tests);

@@ -4,8 +4,9 @@ sectors of each.
 
     disk.py IMAGE SIZE SOCKET SEED
 
-Lines on stdin: `cut` takes nothing more from this moment on, decides, and prints what became of it; `cut flush` does so
-at the next flush, before it is done, or after a second. `go` then serves the next guest. `new` empties the disk."""
+Lines on stdin: `cut` takes nothing more from this moment on, decides, and prints what became of it; `cut flush SECONDS`
+does so at the next flush, before it is done, or after so many seconds. `go` then serves the next guest. `new` empties
+the disk."""
 import mmap
 import os
 import random
@@ -207,9 +208,9 @@ def main():
         if words == ["cut"]:
             disk.stop()
             print(disk.decide(), flush=True)
-        elif words == ["cut", "flush"]:
+        elif words[:2] == ["cut", "flush"]:
             disk.cut_at_flush.set()
-            for _ in range(100):
+            for _ in range(int(words[2]) * 100):
                 if disk.is_cut:
                     break
                 threading.Event().wait(0.01)

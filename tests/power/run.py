@@ -192,8 +192,9 @@ class Trial:
         self.guest = machine.Guest("power", initrd, log, ports=[80], disks=drives(), kvm=kvm, state=OUT / "state")
         return self.guest.run(self.script(), 60)
 
-    def cut(self):
-        how = self.disk.ask(self.random.choice(["cut", "cut flush"]))
+    def cut(self, seconds=1):
+        """seconds: so long a flush is waited for, at which to cut, where there is one to come."""
+        how = self.disk.ask(self.random.choice(["cut", f"cut flush {seconds}"]))
         self.world.plane.boot += 1
         self.guest.cut()
         self.cuts += 1
@@ -249,7 +250,7 @@ class Trial:
         while world.answers.get(200, 0) < before + least and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(self.random.uniform(0, 0.3 * self.guest.patience))
-        how = self.cut()
+        how = self.cut(self.guest.patience)
         world.stop_senders(threads)
         return f"{how} plane={world.plane.mood} {also}"
 
@@ -280,13 +281,16 @@ class Trial:
             return None
 
     def send_again(self):
-        """Close sends again what was not answered 200."""
-        world = self.world
+        """Close sends again what was not answered 200. Patience is from one to the next: under a quota thousands may be
+        refused in the time in which an emulated guest takes some."""
+        world, patience = self.world, 60 + 15 * self.guest.patience
         world.port = self.guest.ports[80]
-        end = time.monotonic() + 60 + 15 * self.guest.patience
+        end = time.monotonic() + patience
         while world.waiting and time.monotonic() < end:
             one = world.waiting.pop(0)
-            if not world.post(one):
+            if world.post(one):
+                end = time.monotonic() + patience
+            else:
                 world.waiting.append(one)
                 time.sleep(0.2)
         if world.waiting:
@@ -299,10 +303,10 @@ class Trial:
         self.check_keys()
         if self.found:
             return
-        end = time.monotonic() + patience
-        self.wait_delivered(end)
+        self.wait_delivered(patience)
         self.send_again()
-        end = max(end, time.monotonic() + patience / 2)
+        self.wait_delivered(patience)
+        end = time.monotonic() + patience / 2
         while time.monotonic() < end:
             letters, status = self.letters(), self.status()
             if letters is not None:
@@ -336,7 +340,8 @@ class Trial:
         """What Close signs with the keys that commands said they had stored is taken."""
         world = self.world
         world.port = self.guest.ports[80]
-        one = world.make(True, world.close.now())
+        # Not refused: one that is refused waits until the data plane takes another, and here there may be none.
+        one = world.make(True, world.close.now(), may_be_refused=False)
         end = time.monotonic() + 30 + 6 * self.guest.patience
         before = dict(world.answers)
         while not world.post(one) and not world.wrong and time.monotonic() < end:
@@ -345,10 +350,14 @@ class Trial:
             now = {status: count - before.get(status, 0) for status, count in world.answers.items()}
             self.wrong(f"nothing is taken that is signed with the keys that were stored; answers: {now} {world.wrong[:1]}")
 
-    def wait_delivered(self, end):
-        tell = time.monotonic() + 30
+    def wait_delivered(self, patience):
+        """Patience is from one to the next."""
+        tell, end, before = time.monotonic() + 30, time.monotonic() + patience, None
         while time.monotonic() < end and (missing := self.undelivered()):
             time.sleep(0.5)
+            if before is not None and len(missing) < before:
+                end = time.monotonic() + patience
+            before = len(missing)
             if time.monotonic() > tell:
                 tell += 30
                 status = self.status()

@@ -39,10 +39,10 @@ class World:
 
     # ---- events ----
 
-    def make(self, by_webhook, when):
+    def make(self, by_webhook, when, may_be_refused=True):
         with self.lock:
             number = len(self.events)
-            refused = self.random.random() < 0.02
+            refused = may_be_refused and self.random.random() < 0.02
             length = self.random.choice([20, 200, 2000, 20000]) if not self.large else 100000
             lead = f"lead_{self.random.randrange(20)}"
             data = {"id": f"acti_{number}", "text": "".join(self.random.choices("abc é\"\\/\n", k=40)) * (length // 40),
