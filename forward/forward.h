@@ -41,8 +41,9 @@ enum forward_until {
 
 /* Forwards, as soon as no other process does, until forwarder_stop, the deadline, or as `until` says. What is with a
  * data plane at the deadline is awaited; while one is slow, the other sources go on. The calling thread
- * has the consumer lock of all sources from then on. Returns false when this process never had the lock; else it is not
- * called again. */
+ * has the consumer lock of all sources from then on. Where the lock is lost, what is in hand is
+ * dropped and the lock asked for again. Returns false when this process never had the lock, or memory was out when it
+ * had lost it; else it is not called again. */
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
 
 /* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later

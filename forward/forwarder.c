@@ -29,24 +29,50 @@ struct forwarder {
     struct poster *poster;
     struct gzip *gzip;
     struct pauses pauses;
-    struct crash_guard *guard;        /* while this process has the consumer lock; NULL: without */
-    struct source_pipeline *pipeline; /* config->sources of them */
-    size_t pipelines;                 /* that are initialised */
-    int stop_fd;                      /* readable once the forwarder is to stop */
+    struct post_limits limits;
+    const struct telemetry *telemetry; /* NULL: nobody watches */
+    struct crash_guard *guard;         /* while this process has the consumer lock; NULL: without */
+    struct source_pipeline *pipeline;  /* config->sources of them */
+    size_t pipelines;                  /* that are initialised */
+    int stop_fd;                       /* readable once the forwarder is to stop */
+    bool lost; /* the consumer lock, while it was being forwarded: the pipelines are another owner's past */
     atomic_bool stopped;
     _Atomic moment stop_deadline; /* batches in hand are awaited until then */
 };
+
+/* Also of what is in their hands. */
+static void free_pipelines(struct forwarder *forwarder)
+{
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        source_free(&forwarder->pipeline[i]);
+    free(forwarder->pipeline);
+    poster_free(forwarder->poster);
+    forwarder->pipelines = 0;
+    forwarder->pipeline = NULL;
+    forwarder->poster = NULL;
+}
+
+static bool make_pipelines(struct forwarder *forwarder, struct error *why)
+{
+    const struct config *config = forwarder->config;
+    forwarder->pipeline = calloc(config->sources, sizeof *forwarder->pipeline);
+    forwarder->poster = poster_new(why);
+    bool good = forwarder->pipeline != NULL && forwarder->poster != NULL;
+    struct source_tools tools = {config, forwarder->queue, forwarder->poster, forwarder->gzip, &forwarder->pauses};
+    for (size_t i = 0; good && i < config->sources; i++) {
+        good = source_init(&forwarder->pipeline[i], &config->source[i], &tools, why);
+        forwarder->pipelines = i + 1;
+    }
+    return good;
+}
 
 void forwarder_free(struct forwarder *forwarder)
 {
     if (forwarder == NULL)
         return;
-    for (size_t i = 0; i < forwarder->pipelines; i++)
-        source_free(&forwarder->pipeline[i]);
-    free(forwarder->pipeline);
+    free_pipelines(forwarder);
     crash_guard_close(forwarder->guard);
     gzip_free(forwarder->gzip);
-    poster_free(forwarder->poster);
     if (forwarder->stop_fd >= 0)
         close(forwarder->stop_fd);
     free(forwarder);
@@ -60,21 +86,13 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
         return NULL;
     forwarder->config = config;
     forwarder->queue = queue;
+    forwarder->limits = post_limits_usual;
     forwarder->pauses = (struct pauses){.starved_ms = STARVED_MS, .backoff_ms = BACKOFF_FIRST_MS};
     atomic_init(&forwarder->stopped, false);
     atomic_init(&forwarder->stop_deadline, MOMENT_NEVER);
     forwarder->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     forwarder->gzip = gzip_new();
-    forwarder->pipeline = calloc(config->sources, sizeof *forwarder->pipeline);
-    forwarder->poster = poster_new(why);
-    bool good =
-        forwarder->stop_fd >= 0 && forwarder->gzip != NULL && forwarder->pipeline != NULL && forwarder->poster != NULL;
-    struct source_tools tools = {config, queue, forwarder->poster, forwarder->gzip, &forwarder->pauses};
-    for (size_t i = 0; good && i < config->sources; i++) {
-        good = source_init(&forwarder->pipeline[i], &config->source[i], &tools, why);
-        forwarder->pipelines = i + 1;
-    }
-    if (!good) {
+    if (forwarder->stop_fd < 0 || forwarder->gzip == NULL || !make_pipelines(forwarder, why)) {
         forwarder_free(forwarder);
         return NULL;
     }
@@ -83,12 +101,14 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
 
 void forwarder_watch(struct forwarder *forwarder, const struct telemetry *telemetry)
 {
+    forwarder->telemetry = telemetry;
     for (size_t i = 0; i < forwarder->pipelines; i++)
         samples_init(&forwarder->pipeline[i], telemetry);
 }
 
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms)
 {
+    forwarder->limits = *limits;
     poster_limit(forwarder->poster, limits);
     forwarder->pauses.starved_ms = starved_ms;
 }
@@ -343,7 +363,7 @@ static bool claim_queue(struct forwarder *forwarder, enum forward_until until)
 static bool recall_all(struct forwarder *forwarder)
 {
     struct error why;
-    if (forwarder->guard == NULL && forwarder->config->queue == QUEUE_SQLITE)
+    if (forwarder->guard == NULL && config_state_dir(forwarder->config) != NULL)
         forwarder->guard = crash_guard_open(forwarder->config->state_dir);
     for (size_t i = 0; i < forwarder->pipelines; i++) {
         if (source_recall(&forwarder->pipeline[i], forwarder->guard, &why))
@@ -363,15 +383,20 @@ static void rest_all(struct forwarder *forwarder)
         malloc_trim(0); /* else most of it stays this process's */
 }
 
-bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
+/* Whether the owner is to go on. */
+static bool may_go_on(const struct forwarder *forwarder, moment deadline)
 {
-    if (!claim_queue(forwarder, until))
-        return false;
-    while (!recall_all(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
+    return !atomic_load(&forwarder->stopped) && clock_now() < deadline && !queue_is_lost(forwarder->queue);
+}
+
+/* As long as this process is the owner. */
+static void forward_owned(struct forwarder *forwarder, enum forward_until until, moment deadline)
+{
+    while (!recall_all(forwarder) && may_go_on(forwarder, deadline))
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     moment busy = clock_now();
-    while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
+    while (may_go_on(forwarder, deadline)) {
         queue_clear_wakeup(forwarder->queue); /* before looking: what comes after it wakes */
         serve_requests(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
         bool more = step_all(forwarder, true);
@@ -389,7 +414,40 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
             due = end;
         poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
-    finish_in_flight(forwarder);
+}
+
+/* What was in hand is read again, by this process or another one. A batch that is with a data plane may so be sent
+ * twice, with the same messageIds. Returns false when that is not possible now. */
+static bool begin_anew(struct forwarder *forwarder)
+{
+    struct error why = {0};
+    free_pipelines(forwarder);
+    error_set(&why, "out of memory");
+    if (!make_pipelines(forwarder, &why)) {
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
+        return false;
+    }
+    forwarder_limit(forwarder, &forwarder->limits, forwarder->pauses.starved_ms);
+    if (forwarder->telemetry != NULL)
+        forwarder_watch(forwarder, forwarder->telemetry);
+    forwarder->lost = false;
+    return true;
+}
+
+bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
+{
+    bool owned = false;
+    do {
+        if (forwarder->lost && !begin_anew(forwarder))
+            return false;
+        if (!claim_queue(forwarder, until))
+            return owned;
+        owned = true;
+        forward_owned(forwarder, until, deadline);
+        forwarder->lost = queue_is_lost(forwarder->queue);
+    } while (forwarder->lost && !atomic_load(&forwarder->stopped) && clock_now() < deadline);
+    if (!forwarder->lost)
+        finish_in_flight(forwarder);
     return true;
 }
 

@@ -94,6 +94,8 @@ static void (*const suites[])(void) = {
     suite_queue_left_over,
     suite_small_file,
     suite_queue_repair_writes,
+    suite_queue_kept_sqlite,
+    suite_queue_kept_postgresql,
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_displaced,

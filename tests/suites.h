@@ -124,6 +124,8 @@ void suite_queue_left_over(void);
 void suite_small_file(void);
 void suite_queue_repair_writes(void);
 void suite_queue_sqlite(void);
+void suite_queue_kept_sqlite(void);
+void suite_queue_kept_postgresql(void);
 void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_displaced(void);
 void suite_queue_sqlite_rescue(void);
