@@ -96,6 +96,7 @@ static void (*const suites[])(void) = {
     suite_queue_repair_writes,
     suite_queue_kept_sqlite,
     suite_queue_kept_postgresql,
+    suite_queue_postgresql,
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_displaced,

@@ -407,7 +407,25 @@ void suite_queue_kept_sqlite(void)
     suite_add("queue kept sqlite", begin_sqlite, end, tests);
 }
 
+#ifdef CLOSECRM_POSTGRESQL
 void suite_queue_kept_postgresql(void)
 {
     suite_add("queue kept postgresql", begin_postgresql, end, tests);
 }
+#else
+static void it_is_said_which_package_has_it(void)
+{
+    struct error why = {0};
+    made.config.queue = QUEUE_POSTGRESQL;
+    CU_ASSERT_PTR_NULL(queue_open(&made.config, &why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "libpq-dev"));
+}
+
+void suite_queue_kept_postgresql(void)
+{
+    static CU_TestInfo without[] = {{"it is said which package has it", it_is_said_which_package_has_it},
+                                    CU_TEST_INFO_NULL};
+    (void)begin_postgresql;
+    suite_add("queue kept postgresql", begin_sqlite, end, without);
+}
+#endif

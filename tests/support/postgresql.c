@@ -81,6 +81,7 @@ bool postgresql_start(struct postgresql *postgresql, const char *settings)
 {
     static const char usual[] = "listen_addresses = ''\nfsync = off\nmax_connections = 60\nshared_buffers = 32MB\n"
                                 "log_min_messages = fatal\ndynamic_shared_memory_type = mmap\n";
+    static const char hba[] = "local all secret scram-sha-256\nlocal all all trust\n";
     char program[PATH_SIZE], data[PATH_SIZE], *all = NULL;
     *postgresql = (struct postgresql){.databases = 0};
     if (!find_program("initdb", program) || !temporary_make(postgresql->directory))
@@ -91,6 +92,7 @@ bool postgresql_start(struct postgresql *postgresql, const char *settings)
     bool good = run(postgresql, arguments) && asprintf(&all, "%s%s", usual, settings) > 0 &&
                 temporary_write(data, "postgresql.conf", 0644, all, strlen(all));
     free(all);
+    good = good && temporary_write(data, "pg_hba.conf", 0600, hba, sizeof hba - 1);
     if (good && postgresql_begin(postgresql))
         return true;
     show_log(postgresql);
@@ -98,9 +100,30 @@ bool postgresql_start(struct postgresql *postgresql, const char *settings)
     return false;
 }
 
+/* Each of the server's children leads a process group of its own. */
+void postgresql_signal(const struct postgresql *postgresql, int signal)
+{
+    DIR *processes = opendir("/proc");
+    kill(postgresql->server.pid, signal);
+    for (struct dirent *one; processes != NULL && (one = readdir(processes)) != NULL;) {
+        char path[PATH_SIZE];
+        int pid = (int)strtol(one->d_name, NULL, 10), parent = 0;
+        snprintf(path, sizeof path, "/proc/%d/stat", pid);
+        FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+        if (file == NULL)
+            continue;
+        if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) == 1 && parent == postgresql->server.pid) /* NOLINT */
+            kill(pid, signal);
+        fclose(file);
+    }
+    if (processes != NULL)
+        closedir(processes);
+}
+
 bool postgresql_crash(struct postgresql *postgresql)
 {
-    kill(-postgresql->server.pid, SIGKILL);
+    postgresql_signal(postgresql, SIGSTOP); /* none begins to end while others go on */
+    postgresql_signal(postgresql, SIGKILL);
     process_stop(&postgresql->server, PATIENCE_MS);
     return postgresql_begin(postgresql);
 }
@@ -108,7 +131,7 @@ bool postgresql_crash(struct postgresql *postgresql)
 void postgresql_stop(struct postgresql *postgresql)
 {
     if (postgresql->server.pid > 0) {
-        kill(-postgresql->server.pid, SIGCONT);
+        postgresql_signal(postgresql, SIGCONT);
         kill(postgresql->server.pid, SIGQUIT);
         process_stop(&postgresql->server, PATIENCE_MS);
     }

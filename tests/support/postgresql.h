@@ -27,6 +27,9 @@ bool postgresql_start(struct postgresql *postgresql, const char *settings);
 /* Stops it at once, and removes what it left. Of none: does nothing. */
 void postgresql_stop(struct postgresql *postgresql);
 
+/* Sends the signal to all of its processes. */
+void postgresql_signal(const struct postgresql *postgresql, int signal);
+
 /* SIGKILLs it, as a crash, and starts it again. */
 bool postgresql_crash(struct postgresql *postgresql);
 bool postgresql_begin(struct postgresql *postgresql); /* again, after process_stop */
