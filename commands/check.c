@@ -258,7 +258,8 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
 static void print_queue(const struct facts *facts)
 {
     char age[WHEN_SIZE];
-    check_file_system(facts->config->state_dir);
+    if (facts->config->queue == QUEUE_SQLITE)
+        check_file_system(facts->config->state_dir);
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
     if (facts->all.waiting > 0)

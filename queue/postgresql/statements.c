@@ -21,9 +21,15 @@
 #define CONSUMER "locktype = 'advisory' AND classid = 1131176803 AND objid = 0 AND objsubid = 2 AND granted"
 #define HERE "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
-#define DEAD "unnest($2::int8[], $3::uuid[], $4::int8[], $5::text[]) AS v (id, key, updated, reason)"
-#define VERDICTS "unnest($2::int8[], $3::int2[], $4::uuid[], $5::int8[]) AS v (id, kind, key, updated)"
-#define DEAD_IDENTITIES "l.source = $1 AND l.key = v.key"
+/* What is asked for, as rows. The source stands beside each: were it compared with $1, the planner could walk all rows
+ * of the source and look each up here. OFFSET 0: it may not see through this. */
+#define ASKED(columns, arrays)                                                                                         \
+    "(SELECT $1::int4 AS source, v.* FROM unnest(" arrays ") WITH ORDINALITY AS v (" columns ", n) OFFSET 0) v"
+#define DEAD ASKED("id, key, updated, reason", "$2::int8[], $3::uuid[], $4::int8[], $5::text[]")
+#define VERDICTS ASKED("id, kind, key, updated", "$2::int8[], $3::int2[], $4::uuid[], $5::int8[]")
+#define KEYS ASKED("key", "$2::uuid[]")
+#define EVENTS "event e ON e.source = v.source AND e.id = v.id"
+#define LETTERS "letter l ON l.source = v.source AND l.key = v.key"
 
 const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_SETUP] = "SELECT coalesce(current_setting('closecrm.direct', true), ''), version FROM meta",
@@ -61,31 +67,28 @@ const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_AGAIN] = "SELECT n, id, received, letter, CASE WHEN total <= $3 OR total = length THEN body END"
                         " FROM (SELECT v.n, e.*, octet_length(e.body) AS length,"
                         " sum(octet_length(e.body)) OVER (ORDER BY v.n) AS total"
-                        " FROM unnest($2::int8[]) WITH ORDINALITY AS v (id, n)"
-                        " JOIN event e ON e.source = $1 AND e.id = v.id) e ORDER BY n",
+                        " FROM " ASKED("id", "$2::int8[]") " JOIN " EVENTS ") e ORDER BY n",
 
-    [STATEMENT_KNOWN] = "SELECT v.n, k.updated FROM unnest($2::uuid[]) WITH ORDINALITY AS v (key, n)"
-                        " JOIN known k ON k.source = $1 AND k.key = v.key WHERE k.at >= $3",
-    [STATEMENT_DEAD_KNOWN] = "SELECT v.n, max(l.updated), min(l.updated)"
-                             " FROM unnest($2::uuid[]) WITH ORDINALITY AS v (key, n)"
-                             " JOIN letter l ON " DEAD_IDENTITIES " GROUP BY v.n",
+    [STATEMENT_KNOWN] = "SELECT v.n, k.updated FROM " KEYS " JOIN known k ON k.source = v.source AND k.key = v.key"
+                        " WHERE k.at >= $3",
+    [STATEMENT_DEAD_KNOWN] = "SELECT v.n, max(l.updated), min(l.updated) FROM " KEYS " JOIN " LETTERS " GROUP BY v.n",
 
     /* a replay that died again has its letter still, unless somebody has thrown that away */
-    [STATEMENT_DIED_AGAIN] = "WITH e AS (SELECT e.letter, v.* FROM " DEAD " JOIN event e ON e.source = $1"
-                             " AND e.id = v.id WHERE e.letter IS NOT NULL FOR UPDATE OF e)"
+    [STATEMENT_DIED_AGAIN] = "WITH e AS (SELECT e.letter, v.* FROM " DEAD " JOIN " EVENTS " WHERE e.letter IS NOT NULL"
+                             " FOR UPDATE OF e)"
                              " UPDATE letter l SET replayed = NULL, died = $6, reason = e.reason, key = e.key,"
                              " updated = e.updated FROM e WHERE l.id = e.letter",
     [STATEMENT_DIES] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
-                       " SELECT $1, v.key, v.updated, e.received, $6, v.reason, e.body FROM " DEAD
-                       " JOIN event e ON e.source = $1 AND e.id = v.id WHERE e.letter IS NULL"
-                       " OR NOT EXISTS (SELECT 1 FROM letter l WHERE l.id = e.letter) ORDER BY e.id FOR UPDATE OF e",
-    [STATEMENT_RESOLVE] = "DELETE FROM letter WHERE id IN (SELECT e.letter FROM " VERDICTS
-                          " JOIN event e ON e.source = $1 AND e.id = v.id WHERE v.kind <> 4 AND e.letter IS NOT NULL"
-                          " UNION ALL SELECT l.id FROM " VERDICTS " JOIN letter l ON " DEAD_IDENTITIES
-                          " AND l.updated <= v.updated WHERE v.kind <> 4)",
+                       " SELECT v.source, v.key, v.updated, e.received, $6, v.reason, e.body FROM " DEAD " JOIN " EVENTS
+                       " WHERE e.letter IS NULL OR NOT EXISTS (SELECT 1 FROM letter l WHERE l.id = e.letter)"
+                       " ORDER BY e.id FOR UPDATE OF e",
+    [STATEMENT_RESOLVE] =
+        "DELETE FROM letter WHERE id IN (SELECT e.letter FROM " VERDICTS " JOIN " EVENTS
+        " WHERE v.kind <> 4 AND e.letter IS NOT NULL"
+        " UNION ALL SELECT l.id FROM " VERDICTS " JOIN " LETTERS " WHERE v.kind <> 4 AND l.updated <= v.updated)",
     /* what is gone counts nothing */
     [STATEMENT_SETTLE] =
-        "WITH gone AS (DELETE FROM event e USING " VERDICTS " WHERE e.source = $1 AND e.id = v.id"
+        "WITH gone AS (DELETE FROM event e USING " VERDICTS " WHERE e.source = v.source AND e.id = v.id"
         " RETURNING e.received, v.kind, v.key, v.updated),"
         " kn AS (INSERT INTO known AS k (source, at, key, updated) SELECT $1, $6, key, max(updated) FROM gone"
         " WHERE key IS NOT NULL AND kind IN (1, 3) GROUP BY key" NEWER_WINS "),"
@@ -156,14 +159,14 @@ const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE made < $1",
 
     [STATEMENT_MOVE_KNOWN] =
-        "WITH k AS (DELETE FROM known WHERE source = $1 AND key IN (SELECT key FROM known WHERE source = $1"
-        " ORDER BY key LIMIT $3) RETURNING at, key, updated),"
+        "WITH k AS (DELETE FROM known k USING (SELECT source, key FROM known WHERE source = $1 ORDER BY key LIMIT $3) v"
+        " WHERE k.source = v.source AND k.key = v.key RETURNING k.at, k.key, k.updated),"
         " i AS (INSERT INTO known AS k (source, at, key, updated) SELECT $2, at, key, updated FROM k" NEWER_WINS
         " WHERE excluded.updated > k.updated OR excluded.at > k.at RETURNING 1)"
         " SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM i)",
     [STATEMENT_MOVE_EVENTS] =
-        "WITH m AS (DELETE FROM event WHERE source = $1 AND id IN (SELECT id FROM event WHERE source = $1"
-        " ORDER BY id LIMIT $3) RETURNING id, received, letter, body),"
+        "WITH m AS (DELETE FROM event e USING (SELECT source, id FROM event WHERE source = $1 ORDER BY id LIMIT $3) v"
+        " WHERE e.source = v.source AND e.id = v.id RETURNING e.id, e.received, e.letter, e.body),"
         " i AS (INSERT INTO event (source, id, received, letter, body)"
         " SELECT $2, nextval((SELECT ('id_' || $2)::regclass)), received, letter, body FROM"
         " (SELECT * FROM m ORDER BY id) m),"

@@ -73,7 +73,7 @@ bool postgresql_begin(struct postgresql *postgresql)
             return true;
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }
-    show_log(postgresql);
+    process_stop(&postgresql->server, PATIENCE_MS);
     return false;
 }
 
@@ -100,11 +100,13 @@ bool postgresql_start(struct postgresql *postgresql, const char *settings)
     return false;
 }
 
-/* Each of the server's children leads a process group of its own. */
+/* Each of the server's children leads a process group of its own. The server itself is the first to be stopped, for it
+ * starts others, and the last to be killed, for they are found by it. */
 void postgresql_signal(const struct postgresql *postgresql, int signal)
 {
     DIR *processes = opendir("/proc");
-    kill(postgresql->server.pid, signal);
+    if (signal == SIGSTOP)
+        kill(postgresql->server.pid, signal);
     for (struct dirent *one; processes != NULL && (one = readdir(processes)) != NULL;) {
         char path[PATH_SIZE];
         int pid = (int)strtol(one->d_name, NULL, 10), parent = 0;
@@ -118,14 +120,18 @@ void postgresql_signal(const struct postgresql *postgresql, int signal)
     }
     if (processes != NULL)
         closedir(processes);
+    kill(postgresql->server.pid, signal);
 }
 
 bool postgresql_crash(struct postgresql *postgresql)
 {
-    postgresql_signal(postgresql, SIGSTOP); /* none begins to end while others go on */
+    postgresql_signal(postgresql, SIGSTOP); /* from here on it starts none */
     postgresql_signal(postgresql, SIGKILL);
     process_stop(&postgresql->server, PATIENCE_MS);
-    return postgresql_begin(postgresql);
+    bool begun = false; /* one that was being forked just then lives for a moment, and holds on to the memory */
+    for (moment until = clock_now() + PATIENCE_MS; !begun && clock_now() < until;)
+        begun = postgresql_begin(postgresql);
+    return begun;
 }
 
 void postgresql_stop(struct postgresql *postgresql)

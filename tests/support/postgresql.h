@@ -32,7 +32,9 @@ void postgresql_signal(const struct postgresql *postgresql, int signal);
 
 /* SIGKILLs it, as a crash, and starts it again. */
 bool postgresql_crash(struct postgresql *postgresql);
-bool postgresql_begin(struct postgresql *postgresql); /* again, after process_stop */
+
+/* Starts it again after process_stop. */
+bool postgresql_begin(struct postgresql *postgresql);
 
 /* Makes an empty database, and writes its address. Returns false when that failed. */
 bool postgresql_database(struct postgresql *postgresql, char url[static POSTGRESQL_URL]);
