@@ -62,7 +62,7 @@ const char *durable_queue_lines(void)
     static char lines[POSTGRESQL_URL + 64];
     if (server.directory[0] == '\0')
         return "queue = sqlite\n";
-    snprintf(lines, sizeof lines, "queue = postgresql\nqueue_url = %s\n", url);
+    snprintf(lines, sizeof lines, "queue = postgresql\nqueue_url = %s\nconfine = yes\n", url);
     return lines;
 }
 
