@@ -22,9 +22,10 @@
 #define FIRST_WAIT_MS 250
 #define MOST_WAIT_MS 30000
 #define LIMIT_WAIT_MOST_MS 900000 /* the longest wait for a rate limit, whatever Close says */
-#define LIMITED_MOST 100          /* 429 in a row: then the request has failed */
-#define REFUSALS 3                /* 401 in a row: then the key is bad; a good one sometimes gets one */
-#define MALFORMED 3               /* answers that are no JSON: then the request has failed */
+#define LIMIT_WORDS "Close's rate limit is used up"
+#define LIMITED_MOST 100 /* 429 in a row: then the request has failed */
+#define REFUSALS 3       /* 401 in a row: then the key is bad; a good one sometimes gets one */
+#define MALFORMED 3      /* answers that are no JSON: then the request has failed */
 
 struct close_client {
     CURLM *multi;
@@ -231,7 +232,6 @@ uint64_t close_client_requests(const struct close_client *client)
 /* ---- one attempt ---- */
 
 /* Waits; reports a long wait first. Returns false when stop_fd is readable. */
-
 static bool client_wait(struct close_client *client, int64_t ms, const char *reason)
 {
     moment end = clock_now() + ms;
@@ -397,7 +397,7 @@ static bool client_may_retry(struct close_client *client, struct attempts *attem
             return false;
     }
     attempts->tries++;
-    if (client_wait(client, wait, why->text))
+    if (client_wait(client, wait, verdict == VERDICT_LIMITED ? LIMIT_WORDS : why->text))
         return true;
     *result = CLOSE_STOPPED;
     return false;
@@ -418,7 +418,7 @@ static enum close_result client_call(struct close_client *client, const char *me
     for (;;) {
         CURLcode code = CURLE_OK;
         int64_t wait = client->not_before - clock_now();
-        if ((wait > 0 && !client_wait(client, wait, "Close's rate limit")) ||
+        if ((wait > 0 && !client_wait(client, wait, LIMIT_WORDS)) ||
             !client_send_once(client, method, url, body, answer, &code)) {
             error_set(why, "stopped");
             return CLOSE_STOPPED;

@@ -10,6 +10,7 @@
 
 #define LOCK_WAIT_MS 5000
 #define PATIENCE_MS 8000 /* with Close, for one request */
+#define WAIT_TOLD_MS 5000
 
 void close_session_release(struct close_session *session)
 {
@@ -53,9 +54,19 @@ int close_session_begin(struct close_session *session, const char *command)
     return COMMAND_OK;
 }
 
+/* On stderr, for stdout may be read by a program. Between tries of a request that fails nothing is said: that ends
+ * after PATIENCE_MS, with a reason. */
+static void say_waiting(void *context, int64_t ms, const char *reason)
+{
+    const struct close_session *session = context;
+    if (ms >= WAIT_TOLD_MS)
+        fprintf(stderr, "%s: waiting %lld s: %s\n", session->command, (long long)(ms + 999) / 1000, reason);
+}
+
 int close_session_choose(struct close_session *session, const struct source *source)
 {
-    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
+    const struct close_options options = {
+        .patience_ms = PATIENCE_MS, .stop_fd = -1, .waits = say_waiting, .context = session};
     struct error why = {0};
     close_session_release(session);
     subscriptions_free(&session->list);

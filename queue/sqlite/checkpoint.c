@@ -55,6 +55,7 @@ static void checkpoint(struct checkpointer *checkpointer, int mode, int64_t befo
     int code = sqlite3_wal_checkpoint_v2(checkpointer->database.db, NULL, mode, &frames, &copied);
     reset_base(checkpointer);
     checkpointer->failed = code != SQLITE_OK;
+    checkpointer->held_off = (code & 0xff) == SQLITE_BUSY;
     if (checkpointer->failed)
         return;
     checkpointer->frames = frames < 0 ? 0 : frames;
@@ -118,6 +119,9 @@ void checkpointer_copy(struct checkpointer *checkpointer)
         return;
     }
     checkpointer->was_quiet = false;
+    if (checkpointer
+            ->held_off) /* where room is short each commit does so (database_commit): it would not get its turn */
+        checkpoint_without_writers(checkpointer, SQLITE_CHECKPOINT_PASSIVE, true);
     if (checkpointer->frames <= LOG_FRAMES_MOST)
         return;
     clock_nanosleep(CLOCK_MONOTONIC, 0, &next_commit, NULL);

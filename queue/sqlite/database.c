@@ -1,11 +1,10 @@
 /* Connections, transactions, running statements: see database.h. The settings were chosen by measurement and for
  * SQLite's pitfalls with several processes. */
 #include "queue/sqlite/database.h"
-#include "base/error.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,43 +12,16 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/files.h"
+#include "queue/sqlite/files.h"
 
 #define ROOM_ENOUGH ((uint64_t)512 * 1024 * 1024) /* much more than is written in the next time */
 #define ROOM_LOOK_MS 1000
-#define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
-
-/* File systems that are certainly local: WAL needs shared memory, and corrupts databases on others even with one
- * client. Copy-on-write file systems cannot promise space for a mapped file, whatever was allocated before: on a full
- * disk SQLite's mapped index of the log would end the process with SIGBUS. On those the queue uses a rollback journal.
- * (Files without copy-on-write are no way out: Linux before 6.16 ignores that for mapped files.) Not all kernel headers
- * define all of these. */
-static const struct {
-    long type;
-    bool copies; /* on write */
-} local[] = {
-    {EXT4_SUPER_MAGIC, false},      {0x58465342 /* xfs */, false},     {BTRFS_SUPER_MAGIC, true},
-    {TMPFS_MAGIC, false},           {F2FS_SUPER_MAGIC, false},         {0x2fc12fc1 /* zfs */, true},
-    {OVERLAYFS_SUPER_MAGIC, false}, {REISERFS_SUPER_MAGIC, false},     {0x3153464a /* jfs */, false},
-    {0x3434 /* nilfs */, true},     {0xca451a4e /* bcachefs */, true},
-};
-
-enum file_system_kind { FILE_SYSTEM_REMOTE, FILE_SYSTEM_COPIES, FILE_SYSTEM_LOCAL };
-
-static enum file_system_kind file_system_kind_of(const char *directory)
-{
-    struct statfs status;
-    if (statfs(directory, &status) != 0)
-        return FILE_SYSTEM_REMOTE;
-    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
-        if (((long)status.f_type & 0xffffffffL) == local[i].type)
-            return local[i].copies ? FILE_SYSTEM_COPIES : FILE_SYSTEM_LOCAL;
-    }
-    return FILE_SYSTEM_REMOTE;
-}
+#define CHECKPOINT_MS 5000 /* a request has its answer by 12 s */
+#define BUSY_MS 10000      /* another process's checkpoint, or (without WAL) its readers */
 
 static enum database_result execute_sql(struct database *database, const char *text)
 {
@@ -58,57 +30,15 @@ static enum database_result execute_sql(struct database *database, const char *t
 
 static int take_text(void *context, int columns, char **values, char **names)
 {
-    char *out = context; /* of 32 bytes */
+    char *out = context;
     (void)names;
-    snprintf(out, 32, "%s", columns > 0 && values[0] != NULL ? values[0] : "");
+    snprintf(out, DATABASE_TEXT, "%s", columns > 0 && values[0] != NULL ? values[0] : "");
     return 0;
 }
 
-static bool has_log(const struct database *database)
+int database_ask_text(struct database *database, const char *sql, char out[static DATABASE_TEXT])
 {
-    char log[4096];
-    const char *path = sqlite3_db_filename(database->db, "main");
-    snprintf(log, sizeof log, "%s-wal", path == NULL ? "" : path);
-    return access(log, F_OK) == 0;
-}
-
-/* Takes a database out of WAL mode when no other process has it open: its log is copied and removed. The version before
- * uses WAL on every local file system; until all its processes on this machine are gone the database is used with the
- * log. A process that has it alone reads the log without the mapped index. */
-static int leave_wal(struct database *database, enum file_system_kind kind, char mode[static 32])
-{
-    int no = 0, yes = 1;
-    if (!has_log(database))
-        return sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
-    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL,
-                         &no); /* a log file left behind would be read */
-    sqlite3_exec(database->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
-    int code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
-    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-    sqlite3_exec(database->db, "PRAGMA locking_mode = NORMAL", NULL, NULL, NULL);
-    if ((code & 0xff) == SQLITE_BUSY && kind == FILE_SYSTEM_COPIES)
-        code = sqlite3_exec(database->db, "PRAGMA journal_mode", take_text, mode, NULL);
-    database->wal = strcmp(mode, "wal") == 0;
-    return code;
-}
-
-/* Sets the journal mode and checks SQLite's answer: there is no error when WAL is impossible, as where a file cannot be
- * mapped. */
-enum database_result database_set_journal_mode(struct database *database, const char *directory)
-{
-    char mode[32] = "";
-    int code = SQLITE_OK;
-    enum file_system_kind kind = file_system_kind_of(directory);
-    if (kind == FILE_SYSTEM_LOCAL)
-        code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
-    database->wal = strcmp(mode, "wal") == 0;
-    if (code == SQLITE_OK && !database->wal)
-        code = leave_wal(database, kind, mode);
-    if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
-        error_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
-        return DATABASE_FAILED;
-    }
-    return database_result_of(database, code);
+    return sqlite3_exec(database->db, sql, take_text, out, NULL);
 }
 
 static enum database_result set_up(struct database *database, const char *directory, bool durable)
@@ -122,16 +52,15 @@ static enum database_result set_up(struct database *database, const char *direct
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk); /* else a size hint takes no room */
     /* Only in a new database: setting auto_vacuum writes, and a queue on a full disk must open too. */
-    char vacuum[32] = "";
+    char vacuum[DATABASE_TEXT] = "";
     enum database_result result = DATABASE_DONE;
-    if (file_system_kind_of(directory) == FILE_SYSTEM_COPIES)
+    if (directory_file_system(directory) == FILE_SYSTEM_COPIES)
         result = database_set_journal_mode(database, directory); /* before any other read: see leave_wal */
     if (result == DATABASE_DONE)
-        result =
-            database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
+        result = database_result_of(database, database_ask_text(database, "PRAGMA auto_vacuum", vacuum));
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
         result = execute_sql(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
-    if (result == DATABASE_DONE && file_system_kind_of(directory) != FILE_SYSTEM_COPIES)
+    if (result == DATABASE_DONE && directory_file_system(directory) != FILE_SYSTEM_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
         result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
@@ -298,14 +227,58 @@ static bool is_short_of_room(struct database *database)
     return database->error != 0 || database->room_short;
 }
 
+/* The lock of SQLite's own under which a checkpoint writes into the database's file: WAL_CKPT_LOCK of
+ * sqlite.org/walformat.html, by the interface that SQLite itself uses. */
+static int lock_checkpoints(const struct database *database, int how)
+{
+    enum { CHECKPOINT_LOCK = 1 };
+    sqlite3_file *file = NULL;
+    int code = sqlite3_file_control(database->db, "main", SQLITE_FCNTL_FILE_POINTER, (void *)&file);
+    if (code != SQLITE_OK || file == NULL || file->pMethods == NULL || file->pMethods->iVersion < 2)
+        return SQLITE_MISUSE;
+    return file->pMethods->xShmLock(file, CHECKPOINT_LOCK, 1, how | SQLITE_SHM_EXCLUSIVE);
+}
+
+/* Waits for a checkpoint that is under way, of whichever process, and lets none begin. */
+static enum database_result hold_checkpoints(struct database *database)
+{
+    moment until = clock_now() + CHECKPOINT_MS;
+    int code = lock_checkpoints(database, SQLITE_SHM_LOCK);
+    while (code == SQLITE_BUSY && clock_now() < until) {
+        poll(NULL, 0, 1);
+        code = lock_checkpoints(database, SQLITE_SHM_LOCK);
+    }
+    database->holds_checkpoints = code == SQLITE_OK;
+    if (code == SQLITE_OK)
+        return DATABASE_DONE;
+    error_set(&database->why,
+              "the log of the queue's database is being copied for %d s: the disk is slow, or a process "
+              "that copies it was stopped",
+              CHECKPOINT_MS / 1000);
+    return DATABASE_FAILED;
+}
+
+static void let_checkpoints(struct database *database)
+{
+    if (database->holds_checkpoints)
+        lock_checkpoints(database, SQLITE_SHM_UNLOCK);
+    database->holds_checkpoints = false;
+}
+
 /* Takes the room that the database will need when the log is copied into it, as a database that finds none then stands
- * still: the log could neither be copied nor begin anew, and nothing be settled that would make room. */
+ * still: the log could neither be copied nor begin anew, and nothing be settled that would make room.
+ *
+ * SQLite takes it by writing a zero into each block beyond the file's end as it was when it looked. A checkpoint of
+ * another connection writes there at the same time: zeros would stand in the middle of events. And it ends by cutting
+ * the file to what is committed. So none goes on until this is committed. */
 static enum database_result take_room(struct database *database)
 {
     enum database_result result = DATABASE_DONE;
     if (!database->wal || !is_short_of_room(database))
         return result;
     sqlite3_int64 bytes = DATABASE_PAGE * database_number(database, STATEMENT_PAGES, &result);
+    if (result == DATABASE_DONE)
+        result = hold_checkpoints(database);
     if (result != DATABASE_DONE)
         return result;
     int code = sqlite3_file_control(database->db, "main", SQLITE_FCNTL_SIZE_HINT, &bytes);
@@ -317,6 +290,7 @@ enum database_result database_commit(struct database *database)
     enum database_result result = take_room(database);
     if (result == DATABASE_DONE)
         result = database_run(database, database_statement(database, STATEMENT_COMMIT, 0));
+    let_checkpoints(database);
     if (result != DATABASE_DONE) {
         struct error why = database->why;
         database_rollback(database);

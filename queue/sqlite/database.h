@@ -113,10 +113,11 @@ struct database {
     bool wal;        /* else a rollback journal, as the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
-    moment room_looked; /* when the file system's room was last asked for; 0: never */
-    bool room_short;    /* what it said */
-    int error;          /* errno of the last DATABASE_FULL */
-    struct error why;   /* of the last result that was not DONE */
+    moment room_looked;     /* when the file system's room was last asked for; 0: never */
+    bool room_short;        /* what it said */
+    bool holds_checkpoints; /* SQLite's lock of checkpoints, while it commits with room that it has taken */
+    int error;              /* errno of the last DATABASE_FULL */
+    struct error why;       /* of the last result that was not DONE */
 };
 
 /* The only function that opens a live database file. Nothing else in a process may open queue.db, queue.db-wal or
@@ -132,7 +133,7 @@ enum database_result database_connect_copy(struct database *database, const char
 /* The same, read only, for inspecting a queue: never checkpoints. */
 enum database_result database_connect_to_look(struct database *database, const char *path);
 
-/* Sets the journal mode that the directory's file system allows, and database->wal. */
+/* directory.c: sets the journal mode that the directory's file system allows, and database->wal. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory);
 
 /* Opens the database of a state directory with the journal mode its file system allows. durable: each commit is synced;
@@ -176,6 +177,13 @@ enum database_result database_result_of(struct database *database, int code);
 
 /* Runs a statement without parameters that returns one number; 0 when there is no row; the result in *result. */
 int64_t database_number(struct database *database, enum statement statement, enum database_result *result);
+
+#define DATABASE_TEXT 32
+
+/* Runs SQL that returns a short text, as a PRAGMA does; out keeps its content when there is none. Returns SQLite's
+ * code.
+ */
+int database_ask_text(struct database *database, const char *sql, char out[static DATABASE_TEXT]);
 
 /* ---- statements.c, too: statements with numbers only ---- */
 

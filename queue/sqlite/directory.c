@@ -1,11 +1,13 @@
-/* The state directory and its small files: see files.h. */
+/* The state directory, what its file system allows, and its small files: see files.h. */
 #include "queue/sqlite/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -13,6 +15,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "queue/inspect.h"
+#include "queue/sqlite/database.h"
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {
@@ -182,4 +185,80 @@ bool replaced_is_noted(const char *directory)
         return false;
     int64_t age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
     return age_ms >= 0 && age_ms < REPLACED_FRESH_MS;
+}
+
+/* ---- its file system, and the journal mode for it ---- */
+
+/* File systems that are certainly local: WAL needs shared memory, and corrupts databases on others even with one
+ * client. Copy-on-write file systems cannot promise space for a mapped file, whatever was allocated before: on a full
+ * disk SQLite's mapped index of the log would end the process with SIGBUS. On those the queue uses a rollback journal.
+ * (Files without copy-on-write are no way out: Linux before 6.16 ignores that for mapped files.) Not all kernel headers
+ * define all of these. */
+static const struct {
+    long type;
+    bool copies; /* on write */
+} local[] = {
+    {EXT4_SUPER_MAGIC, false},      {0x58465342 /* xfs */, false},     {BTRFS_SUPER_MAGIC, true},
+    {TMPFS_MAGIC, false},           {F2FS_SUPER_MAGIC, false},         {0x2fc12fc1 /* zfs */, true},
+    {OVERLAYFS_SUPER_MAGIC, false}, {REISERFS_SUPER_MAGIC, false},     {0x3153464a /* jfs */, false},
+    {0x3434 /* nilfs */, true},     {0xca451a4e /* bcachefs */, true},
+};
+
+enum file_system_kind directory_file_system(const char *directory)
+{
+    struct statfs status;
+    if (statfs(directory, &status) != 0)
+        return FILE_SYSTEM_REMOTE;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
+        if (((long)status.f_type & 0xffffffffL) == local[i].type)
+            return local[i].copies ? FILE_SYSTEM_COPIES : FILE_SYSTEM_LOCAL;
+    }
+    return FILE_SYSTEM_REMOTE;
+}
+
+static bool has_log(const struct database *database)
+{
+    char log[4096];
+    const char *path = sqlite3_db_filename(database->db, "main");
+    snprintf(log, sizeof log, "%s-wal", path == NULL ? "" : path);
+    return access(log, F_OK) == 0;
+}
+
+/* Takes a database out of WAL mode when no other process has it open: its log is copied and removed. The version before
+ * uses WAL on every local file system; until all its processes on this machine are gone the database is used with the
+ * log. A process that has it alone reads the log without the mapped index. */
+static int leave_wal(struct database *database, enum file_system_kind kind, char mode[static DATABASE_TEXT])
+{
+    int no = 0, yes = 1;
+    if (!has_log(database))
+        return database_ask_text(database, "PRAGMA journal_mode = TRUNCATE", mode);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL,
+                         &no); /* a log file left behind would be read */
+    sqlite3_exec(database->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
+    int code = database_ask_text(database, "PRAGMA journal_mode = TRUNCATE", mode);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    sqlite3_exec(database->db, "PRAGMA locking_mode = NORMAL", NULL, NULL, NULL);
+    if ((code & 0xff) == SQLITE_BUSY && kind == FILE_SYSTEM_COPIES)
+        code = database_ask_text(database, "PRAGMA journal_mode", mode);
+    database->wal = strcmp(mode, "wal") == 0;
+    return code;
+}
+
+/* Sets the journal mode and checks SQLite's answer: there is no error when WAL is impossible, as where a file cannot be
+ * mapped. */
+enum database_result database_set_journal_mode(struct database *database, const char *directory)
+{
+    char mode[DATABASE_TEXT] = "";
+    int code = SQLITE_OK;
+    enum file_system_kind kind = directory_file_system(directory);
+    if (kind == FILE_SYSTEM_LOCAL)
+        code = database_ask_text(database, "PRAGMA journal_mode = WAL", mode);
+    database->wal = strcmp(mode, "wal") == 0;
+    if (code == SQLITE_OK && !database->wal)
+        code = leave_wal(database, kind, mode);
+    if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
+        error_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
+        return DATABASE_FAILED;
+    }
+    return database_result_of(database, code);
 }

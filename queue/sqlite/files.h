@@ -27,6 +27,14 @@ bool directory_has(const char *directory, const char *name);
 /* Opens a file in the directory, creating it with mode 0600. Returns -1 with the reason. */
 int directory_open(const char *directory, const char *name, struct error *why);
 
+/* What the directory's file system can do: the comment beside the table in directory.c says why it matters. */
+enum file_system_kind {
+    FILE_SYSTEM_REMOTE, /* or unknown: no memory that processes share */
+    FILE_SYSTEM_COPIES, /* local, but on a write it copies: a mapped file has no room of its own */
+    FILE_SYSTEM_LOCAL,
+};
+enum file_system_kind directory_file_system(const char *directory);
+
 /* ---- the damage mark: the next process that opens the database alone repairs it ---- */
 
 void damage_mark(const char *directory);

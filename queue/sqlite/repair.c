@@ -43,29 +43,47 @@ static void describe_unreadable(const struct unreadable *gone, const char *what,
              moment_of(gone->until_ms, "the repair", until));
 }
 
-/* Determines a source's loss from the salvage. Returns whether there is any. */
+/* Describes which events a source has lost; empty when none. */
+static void describe_events(const struct salvaged *salvaged, const struct salvaged_source *source, char *out,
+                            size_t size)
+{
+    const struct unreadable *gone = &source->gone;
+    size_t most = gone->numbers;
+    out[0] = '\0';
+    if (most > 0)
+        describe_unreadable(gone, "events", out, size);
+    else if (salvaged->letters.numbers > 0)
+        describe_unreadable(&salvaged->letters, "dead letters of all sources", out, size);
+    size_t used = strlen(out);
+    unsigned long long traceless = gone->not_accounted > most ? gone->not_accounted - most : 0;
+    if (traceless > 0)
+        snprintf(out + used, size - used, "%s%llu%s event%s missing without a trace", used > 0 ? ", and " : "",
+                 traceless, used > 0 ? " more" : "", traceless == 1 ? " is" : "s are");
+    else if (used == 0 && salvaged->whole_tables_lost)
+        snprintf(out, size, "what could not be read may have been events");
+}
+
+/* When the first event that a source may have lost was received (Unix time, ms); 0: from the beginning. When nothing is
+ * lost, until_ms. */
+static int64_t first_lost(const struct salvaged *salvaged, const struct salvaged_source *source, int64_t until_ms)
+{
+    const struct unreadable *gone = &source->gone;
+    bool any = gone->numbers > 0 || salvaged->letters.numbers > 0;
+    int64_t from_ms = gone->numbers > 0 ? gone->from_ms : until_ms;
+    if (salvaged->letters.numbers > 0 && salvaged->letters.from_ms < from_ms)
+        from_ms = salvaged->letters.from_ms;
+    bool anywhere =
+        gone->not_accounted > gone->numbers || (!any && salvaged->whole_tables_lost) || salvaged->names_lost;
+    return anywhere ? 0 : from_ms;
+}
+
+/* Determines a source's loss from the salvage; loss->until_ms is set. Returns whether there is any. */
 static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_source *source, struct loss *loss)
 {
-    char events[200] = "", rest[120] = "";
-    bool events_gone = source->gone.numbers > 0 || salvaged->letters.numbers > 0;
-    bool suspected = !events_gone && (source->gone.not_accounted > 0 || salvaged->whole_tables_lost);
+    char events[236], rest[120] = "";
+    describe_events(salvaged, source, events, sizeof events);
+    loss->from_ms = first_lost(salvaged, source, loss->until_ms);
     loss->identities_kept = source->identities == 0 && salvaged->journal == 0 && !salvaged->names_lost;
-    loss->from_ms = loss->until_ms; /* an empty range unless something is lost: */
-    if (suspected || salvaged->names_lost)
-        loss->from_ms = 0;
-    if (source->gone.numbers > 0) {
-        loss->from_ms = source->gone.from_ms;
-        describe_unreadable(&source->gone, "events", events, sizeof events);
-    } else if (salvaged->letters.numbers > 0) {
-        describe_unreadable(&salvaged->letters, "dead letters of all sources", events, sizeof events);
-    } else if (source->gone.not_accounted > 0) {
-        snprintf(events, sizeof events, "%llu event%s missing without a trace",
-                 (unsigned long long)source->gone.not_accounted, source->gone.not_accounted == 1 ? " is" : "s are");
-    } else if (suspected) {
-        snprintf(events, sizeof events, "what could not be read may have been events");
-    }
-    if (salvaged->letters.numbers > 0 && salvaged->letters.from_ms < loss->from_ms)
-        loss->from_ms = salvaged->letters.from_ms;
     bool identities_gone = source->identities > 0 || salvaged->journal > 0;
     if (!loss->identities_kept && !identities_gone)
         snprintf(rest, sizeof rest, "%snames of sources were damaged: what was delivered may stand under another one",
@@ -75,7 +93,7 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
                  events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal,
                  salvaged->journal == 1 ? "y" : "ies");
     snprintf(loss->words, sizeof loss->words, "the database was damaged and is repaired: %s%s", events, rest);
-    return events_gone || suspected || !loss->identities_kept;
+    return events[0] != '\0' || !loss->identities_kept;
 }
 
 static bool note_loss(const char *directory, const char *source, const struct loss *loss, struct error *why)

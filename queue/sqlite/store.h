@@ -91,6 +91,7 @@ struct checkpointer {
     bool incomplete; /* the last checkpoint left frames uncopied */
     bool unsure;     /* frames may be uncopied although data_version is `base`: committed before or while it was read */
     bool failed;     /* the last checkpoint failed */
+    bool held_off;   /* because another connection had SQLite's lock of checkpoints */
     bool was_quiet;  /* nothing had been committed at the last call */
     int frames;      /* in the log when the last checkpoint began */
 };

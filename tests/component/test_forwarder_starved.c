@@ -4,6 +4,7 @@
 #include "forward/post.h"
 #include "tests/suites.h"
 #include "tests/support/forward_rig.h"
+#include "tests/support/process.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,19 +14,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
-
-/* The sanitizers reserve terabytes of addresses, and valgrind needs its own, so that none can be taken away. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CAN_LIMIT 0
-#else
-#define CAN_LIMIT (!RUNNING_ON_VALGRIND)
-#endif
 
 #define PATIENCE_MS RIG_PATIENCE_MS
 
@@ -240,6 +228,6 @@ void suite_forwarder_starved(void)
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder starved", prepare, NULL, tests);
-    if (CAN_LIMIT)
+    if (process_can_limit_addresses())
         suite_add("forwarder starved: little memory", NULL, NULL, limited);
 }

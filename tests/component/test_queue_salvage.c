@@ -225,9 +225,7 @@ static void a_missing_database_is_a_loss(void)
     repair_rig_remove(&rig);
 }
 
-/* ---- the first page ---- */
-
-#define WAITING 300
+/* ---- more is lost than what could not be read ---- */
 
 static void run_sql(const char *text)
 {
@@ -238,6 +236,40 @@ static void run_sql(const char *text)
     CU_ASSERT_EQUAL(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 }
+
+/* The oldest events are gone without a page that says so, and a page in the middle cannot be read: it is said how many
+ * are lost in all, and from the beginning on the Event Log is asked. */
+static void what_is_missing_without_a_trace_is_told(void)
+{
+    enum { TRACELESS = 7 };
+    bool any;
+    struct loss loss;
+    struct counts counts;
+    struct error why = {0};
+    unsigned unreadable = 0, more = 0;
+    repair_rig_use(&rig, "traceless");
+    queue_close(repair_rig_open(&rig));
+    repair_rig_fill(rig.state, EVENTS, true);
+    run_sql("DELETE FROM event_1 WHERE id <= 7; PRAGMA wal_checkpoint(TRUNCATE)");
+    int spoilt = repair_rig_spoil(rig.state, repair_rig_page(rig.state, "event_1", "pagetype = 'leaf'", 0), 0x55);
+    repair_rig_mark(&rig);
+    struct queue *queue = repair_rig_open(&rig);
+    CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
+    queue_close(queue);
+    CU_ASSERT_EQUAL(counts.lost, TRACELESS + spoilt);
+    CU_ASSERT_TRUE(loss_read(rig.state, "one", &loss, &any, &why));
+    CU_ASSERT_TRUE(any);
+    const char *up_to = strstr(loss.words, "up to "), *and = strstr(loss.words, ", and ");
+    CU_ASSERT_TRUE(up_to != NULL && sscanf(up_to, "up to %u events", &unreadable) == 1);
+    CU_ASSERT_TRUE(and != NULL && sscanf(and, ", and %u more events are missing without a trace", &more) == 1);
+    check(unreadable + more == counts.lost, "it says how many: %s; %llu", loss.words, (unsigned long long)counts.lost);
+    check(loss.from_ms == 0, "the oldest may be of any date: %lld", (long long)loss.from_ms);
+    repair_rig_remove(&rig);
+}
+
+/* ---- the first page ---- */
+
+#define WAITING 300
 
 /* Overwrites the beginning of the database. */
 static void overwrite(int bytes, int byte)
@@ -357,6 +389,7 @@ void suite_queue_salvage(void)
     static CU_TestInfo tests[] = {
         {"identities beyond a damaged page are read", identities_beyond_a_damaged_page_are_read},
         {"events of sources without names are kept", events_of_sources_without_names_are_kept},
+        {"what is missing without a trace is told", what_is_missing_without_a_trace_is_told},
         {"a missing database is a loss", a_missing_database_is_a_loss},
         {"a spoilt sector hides nothing behind it", a_spoilt_sector_hides_nothing},
         {"the log of a missing database is kept apart", the_log_of_a_missing_database_is_kept_apart},

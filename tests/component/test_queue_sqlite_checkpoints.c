@@ -1,6 +1,9 @@
 /* SQLite's WAL-reset bug needs a checkpoint that begins while the log is copied completely and writers may begin it
  * anew. None of ours does, however processes append, settle and rest; and all the same the log stays short. */
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +194,115 @@ static void a_checkpoint_only_when_something_was_committed(void)
     queue_close(queue);
 }
 
+/* ---- beside a writer that takes room ---- */
+
+static struct checkpointer beside;
+
+static int copied_beside; /* SQLite's code */
+
+static void copy_beside(void)
+{
+    copied_beside = sqlite3_wal_checkpoint_v2(beside.database.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
+/* Everything that is read from the database's file, without the log: each event has the bytes that it was given. */
+static void check_bodies(size_t count, size_t length)
+{
+    struct error why = {0};
+    size_t altered = 0;
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    int read = queue_next(queue, "one", 0, count + 1, (size_t)1 << 30, &found, &why);
+    check(read == (int)count, "%d events of %zu: %s", read, count, why.text);
+    for (size_t i = 0; i < found.count; i++) {
+        for (size_t j = 0; j < length && j < found.at[i].length; j++)
+            altered += found.at[i].body[j] != 'x';
+    }
+    check(altered == 0, "%zu bytes were altered", altered);
+    queue_close(queue);
+}
+
+/* Commits something by a connection that has met a write without room. */
+static void commit_with_room(struct database *writer)
+{
+    CU_ASSERT_EQUAL(database_begin(writer), DATABASE_DONE);
+    CU_ASSERT_EQUAL(database_run_with(writer, STATEMENT_ADD_COUNT, 0, (int64_t[]){0, COUNT_PROBED, 1}, 3),
+                    DATABASE_DONE);
+    writer->error = ENOSPC;
+    CU_ASSERT_EQUAL(database_commit(writer), DATABASE_DONE);
+}
+
+/* Where room is short a commit takes it in the database's file, into which a checkpoint of another connection may be
+ * copying: SQLite takes it by writing a zero into each block beyond the size that it saw. */
+static void room_is_taken_while_nobody_copies(void)
+{
+    enum { EVENTS = 20 };
+    static char body[100000];
+    struct error why = {0};
+    struct database writer;
+    use_state("room");
+    memset(body, 'x', sizeof body);
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_EQUAL(checkpointer_open(&beside, state), DATABASE_DONE);
+    checkpointer_copy(&beside);
+    for (size_t i = 0; i < EVENTS; i++)
+        CU_ASSERT(append(queue, body, sizeof body));
+    CU_ASSERT_EQUAL(schema_open(&writer, state, true), DATABASE_DONE);
+    copied_beside = SQLITE_DONE;
+    disk_at_size_hint(copy_beside);
+    commit_with_room(&writer);
+    disk_at_size_hint(NULL);
+    check(copied_beside == SQLITE_BUSY, "it was asked to copy, and could not: %d", copied_beside);
+    database_close(&writer);
+    checkpointer_empty(&beside);
+    check(!beside.failed && !beside.incomplete, "it copies afterwards");
+    checkpointer_close(&beside);
+    queue_close(queue);
+    check_bodies(EVENTS, sizeof body);
+}
+
+static atomic_bool enough;
+
+static void *commit_all_the_time(void *context)
+{
+    while (!atomic_load(&enough))
+        commit_with_room(context);
+    return NULL;
+}
+
+/* Commits that follow one another at once, each with the lock of checkpoints: those have their turn all the same. */
+static void commits_that_take_room_let_the_log_be_copied(void)
+{
+    enum { LOOKS = 50 };
+    struct error why = {0};
+    struct database writer;
+    pthread_t thread;
+    unsigned failed = 0, held_off = 0;
+    use_state("turns");
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_EQUAL(schema_open(&writer, state, true), DATABASE_DONE);
+    CU_ASSERT_EQUAL(checkpointer_open(&beside, state), DATABASE_DONE);
+    atomic_store(&enough, false);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, commit_all_the_time, &writer), 0);
+    for (unsigned i = 0; i < LOOKS; i++) {
+        poll(NULL, 0, 2);
+        copy_beside();
+        held_off += copied_beside == SQLITE_BUSY;
+        checkpointer_copy(&beside);
+        failed += beside.failed;
+    }
+    atomic_store(&enough, true);
+    pthread_join(thread, NULL);
+    printf("(%u of %u met a commit) ", held_off, LOOKS);
+    check(failed == 0, "%u of %u times nothing was copied", failed, LOOKS);
+    checkpointer_close(&beside);
+    database_close(&writer);
+    queue_close(queue);
+}
+
 static void the_releases_with_the_bug(void)
 {
     static const struct {
@@ -209,6 +321,8 @@ void suite_queue_sqlite_checkpoints(void)
         {"only when something was committed", a_checkpoint_only_when_something_was_committed},
         {"processes append in bursts", processes_append_in_bursts},
         {"the log stays short", the_log_stays_short},
+        {"room is taken while nobody copies", room_is_taken_while_nobody_copies},
+        {"commits that take room let the log be copied", commits_that_take_room_let_the_log_be_copied},
         {"the releases with the bug", the_releases_with_the_bug},
         CU_TEST_INFO_NULL,
     };

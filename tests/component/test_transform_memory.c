@@ -8,20 +8,8 @@
 #include <unistd.h>
 
 #include "tests/suites.h"
+#include "tests/support/process.h"
 #include "tests/support/transform_tools.h"
-
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
-
-/* The sanitizers reserve terabytes of addresses, and valgrind needs its own, so that none can be taken away. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CAN_LIMIT 0
-#else
-#define CAN_LIMIT (!RUNNING_ON_VALGRIND)
-#endif
 
 enum outcome { WHOLE, NO_MEMORY, WRONG };
 
@@ -106,6 +94,6 @@ void suite_transform_memory(void)
         {"a message is whole or there is none", test_little_memory},
         CU_TEST_INFO_NULL,
     };
-    if (CAN_LIMIT)
+    if (process_can_limit_addresses())
         suite_add("transform memory", NULL, NULL, tests);
 }

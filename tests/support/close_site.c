@@ -116,6 +116,16 @@ int close_site_run(struct close_site *site, const char *const *arguments)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+void close_site_add(struct close_site *site, const char *prefix, size_t first, size_t count)
+{
+    for (size_t i = first; i < first + count; i++) {
+        char id[40], lead[40];
+        snprintf(id, sizeof id, "%s_%zu", prefix, i);
+        snprintf(lead, sizeof lead, "lead_%zu", i % 7);
+        standin_close_add(site->close, &(struct close_event){.id = id, .lead = lead});
+    }
+}
+
 bool close_site_arrived(struct close_site *site, const char *id, const char *subscription)
 {
     struct buffer wanted = {.data = NULL};

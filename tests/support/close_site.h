@@ -38,6 +38,9 @@ const char *close_site_url(const struct close_site *site);
 void close_site_stop_program(struct close_site *site);
 bool close_site_start_program(struct close_site *site);
 
+/* Adds events to Close, which delivers them: PREFIX_FIRST and so on, of seven leads in turn. */
+void close_site_add(struct close_site *site, const char *prefix, size_t first, size_t count);
+
 /* Whether the event arrived at the data plane once, with properties as Close has them, by a webhook or a backfill of
  * this subscription (NULL: none). */
 bool close_site_arrived(struct close_site *site, const char *id, const char *subscription);

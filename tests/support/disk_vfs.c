@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/support/disk_record.h"
@@ -31,11 +32,44 @@ static struct {
     int code, error;
     size_t log_limit; /* 0: none */
     void (*at_sync)(void);
+    void (*at_size_hint)(void);
     unsigned calls_left; /* until at_call; 0: never */
     void (*at_call)(void);
     bool unmapped;
     struct disk_checkpoints *checkpoints; /* where they are counted; NULL: nowhere */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- while room is taken: SQLite looks at the file's size by fstat ---- */
+
+static _Thread_local bool takes_room;
+static int (*fstat_before)(int fd, struct stat *status);
+
+static int on_fstat(int fd, struct stat *status)
+{
+    int result = fstat_before(fd, status);
+    pthread_mutex_lock(&disk.lock);
+    void (*act)(void) = takes_room ? disk.at_size_hint : NULL;
+    disk.at_size_hint = takes_room ? NULL : disk.at_size_hint;
+    pthread_mutex_unlock(&disk.lock);
+    if (act != NULL)
+        act();
+    return result;
+}
+
+/* SQLite's table of system calls has functions of any type. */
+static void watch_fstat(bool watch)
+{
+    if (watch)
+        fstat_before = (int (*)(int, struct stat *))disk.root->xGetSystemCall(disk.root, "fstat");
+    disk.root->xSetSystemCall(disk.root, "fstat", watch ? (sqlite3_syscall_ptr)on_fstat : NULL);
+}
+
+void disk_at_size_hint(void (*act)(void))
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.at_size_hint = act;
+    pthread_mutex_unlock(&disk.lock);
+}
 
 /* ---- faults ---- */
 
@@ -188,7 +222,10 @@ static int on_reserved(sqlite3_file *file, int *out)
 
 static int on_control(sqlite3_file *file, int what, void *value)
 {
-    return real_of(file)->pMethods->xFileControl(real_of(file), what, value);
+    takes_room = what == SQLITE_FCNTL_SIZE_HINT;
+    int code = real_of(file)->pMethods->xFileControl(real_of(file), what, value);
+    takes_room = false;
+    return code;
 }
 
 static int on_sector_size(sqlite3_file *file)
@@ -321,12 +358,14 @@ bool disk_install(void)
     disk.vfs.xDelete = on_delete;
     disk.vfs.xAccess = on_access;
     disk.vfs.xFullPathname = on_full_path;
+    watch_fstat(true);
     return sqlite3_vfs_register(&disk.vfs, 1) == SQLITE_OK;
 }
 
 void disk_remove(void)
 {
     disk_fail(0, false, SQLITE_OK);
+    watch_fstat(false);
     sqlite3_vfs_unregister(&disk.vfs);
     sqlite3_vfs_register(disk.root, 1);
 }

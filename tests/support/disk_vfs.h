@@ -33,6 +33,11 @@ void disk_at_call(unsigned n, void (*act)(void));
  * has its transaction open; NULL: nothing. */
 void disk_at_sync(void (*act)(void));
 
+/* Once, while SQLite takes room in a file for what will be written to it (SQLITE_FCNTL_SIZE_HINT), this is called in
+ * the thread that asked for it: after SQLite has looked how long the file is and before it makes it longer. NULL:
+ * nothing. */
+void disk_at_size_hint(void (*act)(void));
+
 /* From now on files that are opened cannot be mapped, as on a network file system, so that the queue does without a
  * write-ahead log. */
 void disk_without_maps(bool unmapped);

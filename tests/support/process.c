@@ -21,6 +21,12 @@
 #include "base/clock.h"
 #include "tests/support/temporary.h"
 
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
 #define MAX_ENVIRONMENT 16
 #define FIRST_PORT 10240
 #define LAST_PORT 32767
@@ -118,19 +124,29 @@ bool process_alive(const struct process *process)
            info.si_pid == 0;
 }
 
-long process_memory(pid_t pid)
+long process_status(pid_t pid, const char *field)
 {
     char path[64], line[256];
-    long kib = 0;
+    size_t length = strlen(field);
+    long number = 0;
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     FILE *file = fopen(path, "re");
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "VmRSS:", 6) == 0)
-            kib = strtol(line + 6, NULL, 10);
+        if (strncmp(line, field, length) == 0 && line[length] == ':')
+            number = strtol(line + length + 1, NULL, 10);
     }
     if (file != NULL)
         fclose(file);
-    return kib;
+    return number;
+}
+
+bool process_can_limit_addresses(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false;
+#else
+    return !RUNNING_ON_VALGRIND;
+#endif
 }
 
 static struct sockaddr_in loopback(uint16_t port)

@@ -34,8 +34,12 @@ int process_stop(struct process *process, int64_t ms);
 /* True while it has not ended. */
 bool process_alive(const struct process *process);
 
-/* Its resident memory in KiB; 0 when it cannot be known. */
-long process_memory(pid_t pid);
+/* A number that /proc/PID/status has for it, such as VmRSS (resident memory in KiB); 0 when it cannot be known. */
+long process_status(pid_t pid, const char *field);
+
+/* Whether the addresses of a process of this program can be limited: the sanitizers reserve terabytes of them, and
+ * valgrind needs its own. */
+bool process_can_limit_addresses(void);
 
 /* A TCP port on 127.0.0.1 that was free just now. */
 uint16_t port_free(void);

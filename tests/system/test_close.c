@@ -19,16 +19,6 @@
 
 static const struct standin_close_options usual = {.hold_ms = 0};
 
-static void add_events(struct close_site *site, const char *prefix, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        char id[40], lead[40];
-        snprintf(id, sizeof id, "%s_%zu", prefix, i);
-        snprintf(lead, sizeof lead, "lead_%zu", i % 7);
-        standin_close_add(site->close, &(struct close_event){.id = id, .lead = lead});
-    }
-}
-
 static size_t count_arrived(struct close_site *site, const char *prefix, size_t count, const char *subscription)
 {
     size_t arrived = 0;
@@ -70,7 +60,7 @@ static void subscribed_in_one_command(void)
         CU_ASSERT(stat(path, &status) == 0 && (status.st_mode & 07777) == 0600);
 
         /* the running program takes the key at once: the very first delivery is good */
-        add_events(&site, "ev", 200);
+        close_site_add(&site, "ev", 0, 200);
         CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         CU_ASSERT_EQUAL(standin_close_counts(site.close).failed, 0);
         CU_ASSERT(standin_wait_messages(site.site.standin, 200, 60000));
@@ -276,6 +266,19 @@ static void passing_refusals_are_asked_again(void)
     close_site_close(&site);
 }
 
+/* A command that would seem to hang says what it waits for, and how long. */
+static void a_long_wait_is_told(void)
+{
+    struct close_site site;
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        standin_close_set(site.close, &(struct standin_close_options){.limit_every = 3, .limit_for = "5.5"});
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
+        check(strstr(site.said, "subscribe: waiting 6 s: Close's rate limit is used up\n") != NULL, "it says so: %s",
+              site.said);
+    }
+    close_site_close(&site);
+}
+
 /* Whether each subscription in Close has its key here, and the other way round. */
 static void check_no_key_is_lost(struct close_site *site, const char *what)
 {
@@ -443,6 +446,7 @@ void suite_close(void)
         {"a probe finds the limit", a_probe_finds_the_limit},
         {"each error is one line that says what to do", errors_are_one_line},
         {"a passing 401 and a 429 are asked again", passing_refusals_are_asked_again},
+        {"a long wait is told", a_long_wait_is_told},
         {"lost answers lose no key", lost_answers_lose_no_key},
         {"a key that cannot be stored", a_key_that_cannot_be_stored},
         {"killed at any moment", killed_at_any_moment},

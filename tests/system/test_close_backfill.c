@@ -90,7 +90,7 @@ static long watch_until(struct close_site *site, struct process *process, size_t
     while (process_alive(process) && standin_close_counts(site->close).pages < pages) {
         /* before it asks for something it may still be a copy of this program, which holds all events */
         bool works = standin_close_counts(site->close).pages > before;
-        long now = works ? process_memory(process->pid) : 0;
+        long now = works ? process_status(process->pid, "VmRSS") : 0;
         most = now > most ? now : most;
         poll(NULL, 0, 5);
     }

@@ -21,16 +21,6 @@
 
 static const struct standin_close_options usual = {.hold_ms = 0};
 
-static void add_events(struct close_site *site, const char *prefix, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        char id[40], lead[40];
-        snprintf(id, sizeof id, "%s_%zu", prefix, i);
-        snprintf(lead, sizeof lead, "lead_%zu", i % 7);
-        standin_close_add(site->close, &(struct close_event){.id = id, .lead = lead});
-    }
-}
-
 static void lose(const struct close_site *site, const char *name)
 {
     char path[PATH_SIZE];
@@ -78,11 +68,11 @@ static bool open_filled(struct close_site *site)
     if (!close_site_open(site, &setup_lighttpd_spawn, &usual, NULL))
         return false;
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)), 0);
-    add_events(site, "ev", DELIVERED);
+    close_site_add(site, "ev", 0, DELIVERED);
     CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED, 60000));
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile"), 0);
     standin_fail(site->site.standin, &(struct standin_fault){STANDIN_ANSWER, STANDIN_ALWAYS, .status = 503});
-    add_events(site, "wait", WAITING);
+    close_site_add(site, "wait", 0, WAITING);
     return check(standin_close_wait_idle(site->close, 60000), "Close has sent all");
 }
 
@@ -111,7 +101,7 @@ static void check_it_is_back(struct close_site *site)
     standin_heal(site->site.standin);
     CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED + WAITING, 60000));
     CU_ASSERT_EQUAL(post_unsigned(site, &answer), 401);
-    add_events(site, "later", 5); /* signed with the key that was lost */
+    close_site_add(site, "later", 0, 5); /* signed with the key that was lost */
     CU_ASSERT(standin_close_wait_idle(site->close, 60000));
     CU_ASSERT_EQUAL(standin_close_counts(site->close).failed, 0);
     CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED + WAITING + 5, 60000));
@@ -178,7 +168,7 @@ static void a_lost_key_is_named_and_rotated(void)
         check(strstr(site.said, "rotate") != NULL, "the probe leads out: %s", site.said);
         check(CLOSE_RUN(&site, "rotate", "--source", "default", id) == 0, "rotate mends it: %s", site.said);
         CU_ASSERT_EQUAL(close_site_keys(&site), 1);
-        add_events(&site, "ev", 3); /* the old subscription's are refused, the new one's arrive */
+        close_site_add(&site, "ev", 0, 3); /* the old subscription's are refused, the new one's arrive */
         CU_ASSERT(standin_wait_messages(site.site.standin, 3, 60000));
         CU_ASSERT_EQUAL(post_unsigned(&site, &answer), 401);
     }
@@ -286,14 +276,14 @@ static void what_was_delivered_since_stays_known(void)
         path_join(path, site.site.directory, "copy");
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backup", path), 0);
-        add_events(&site, "ev", 9);
+        close_site_add(&site, "ev", 0, 9);
         CU_ASSERT(standin_wait_messages(site.site.standin, 9, 60000));
         close_site_stop_program(&site);
         check(CLOSE_RUN(&site, "restore", path) == 0, "nothing waits: %s", site.said);
         CU_ASSERT(close_site_start_program(&site));
         CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1h", "--all-events", "--again"), 0);
-        add_events(&site, "later", 1);
+        close_site_add(&site, "later", 0, 1);
         CU_ASSERT(standin_wait_messages(site.site.standin, 10, 60000));
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 10);
     }

@@ -19,16 +19,6 @@
 static const struct standin_close_options usual = {.retry_ms = 20};
 static const struct standin_fault away = {.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 503};
 
-static void add_events(struct close_site *site, size_t first, size_t count)
-{
-    for (size_t i = first; i < first + count; i++) {
-        char id[40], lead[40];
-        snprintf(id, sizeof id, "ev_%zu", i);
-        snprintf(lead, sizeof lead, "lead_%zu", i % 7);
-        standin_close_add(site->close, &(struct close_event){.id = id, .lead = lead});
-    }
-}
-
 /* All have arrived, none twice but those that may. */
 static void check_arrived(struct close_site *site, size_t messages)
 {
@@ -48,13 +38,13 @@ static bool prepare(struct close_site *site)
     if (!close_site_open(site, &setup_lighttpd_spawn, &usual, NULL) ||
         !check(CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)) == 0, "subscribed: %s", site->said))
         return false;
-    add_events(site, 0, DELIVERED);
+    close_site_add(site, "ev", 0, DELIVERED);
     CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED, 60000));
     standin_close_move_clock(site->close, 6 * MINUTE);
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile", "--json"), 0);
     CU_ASSERT(strstr(site->said, "\"complete_until\":\"2") != NULL);
     standin_fail(site->site.standin, &away);
-    add_events(site, DELIVERED, WAITING);
+    close_site_add(site, "ev", DELIVERED, WAITING);
     CU_ASSERT(standin_close_wait_idle(site->close, 60000));
     standin_close_move_clock(site->close, 30 * MINUTE); /* more than is read again each time */
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile", "--json"), 0);

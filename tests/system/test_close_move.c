@@ -14,16 +14,6 @@
 
 static const struct standin_close_options usual = {.hold_ms = 0};
 
-static void add_events(struct close_site *site, const char *prefix, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        char id[40], lead[40];
-        snprintf(id, sizeof id, "%s_%zu", prefix, i);
-        snprintf(lead, sizeof lead, "lead_%zu", i % 7);
-        standin_close_add(site->close, &(struct close_event){.id = id, .lead = lead});
-    }
-}
-
 /* The same configuration, with the source under another name. */
 static void rename_source(struct close_site *site, const char *name)
 {
@@ -49,7 +39,7 @@ static void a_renamed_source_keeps_all(void)
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
         standin_close_id(site.close, 0, id);
-        add_events(&site, "ev", EVENTS);
+        close_site_add(&site, "ev", 0, EVENTS);
         CU_ASSERT(standin_wait_messages(site.site.standin, EVENTS, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
 
@@ -73,7 +63,7 @@ static void a_renamed_source_keeps_all(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1h", "--all-events", "--again"), 0);
         check(strstr(site.said, "0 new") != NULL || standin_counts(site.site.standin).messages == EVENTS,
               "nothing is new: %s", site.said);
-        add_events(&site, "later", 5); /* signed with the key that was moved */
+        close_site_add(&site, "later", 0, 5); /* signed with the key that was moved */
         CU_ASSERT(standin_wait_messages(site.site.standin, EVENTS + 5, 60000));
         CU_ASSERT_EQUAL(standin_close_counts(site.close).failed, 0);
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, EVENTS + 5);

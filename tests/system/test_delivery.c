@@ -64,7 +64,7 @@ static void check_all_arrive(const struct setup *setup, size_t count, size_t con
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         printf("(%zu events of 2 KB in %lld ms, slowest %lld ms, %ld KiB) ", count, (long long)(clock_now() - before),
-               (long long)result.slowest, process_memory(site.program.pid));
+               (long long)result.slowest, process_status(site.program.pid, "VmRSS"));
         check(result.ok == count, "%zu of %zu are answered 200, else %d", result.ok, count, result.other);
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), count);
         CU_ASSERT_EQUAL(standin_counts(site.standin).messages, count);

@@ -111,22 +111,6 @@ static void storm(struct site *site, pid_t program)
     check(kept > 0, "events were kept meanwhile");
 }
 
-/* Kilobytes of addresses that the program has in use; 0: not known. */
-static long addresses_of(pid_t pid)
-{
-    char path[64], line[256];
-    long kilobytes = 0;
-    snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
-    FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "VmSize:", 7) == 0)
-            kilobytes = strtol(line + 7, NULL, 10);
-    }
-    if (file != NULL)
-        fclose(file);
-    return kilobytes;
-}
-
 /* Starts it with little more addresses than it needs when nothing happens. */
 static bool start_limited(struct site *site)
 {
@@ -137,7 +121,7 @@ static bool start_limited(struct site *site)
         return true;
     if (!durable_start_anew(site, generous) || !check(site_send(site, "ev_first").status == 200, "it works"))
         return false;
-    snprintf(limit, sizeof limit, "--as=%ld", (addresses_of(site->program.pid) + ROOM_KILOBYTES) * 1024);
+    snprintf(limit, sizeof limit, "--as=%ld", (process_status(site->program.pid, "VmSize") + ROOM_KILOBYTES) * 1024);
     return durable_start_anew(site, tight);
 }
 

@@ -192,17 +192,7 @@ static void act_page(struct storm *storm)
  * that begins just now would be ended. */
 static bool takes_hangup(pid_t pid)
 {
-    char path[64], line[256];
-    long threads = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "Threads:", 8) == 0)
-            threads = strtol(line + 8, NULL, 10);
-    }
-    if (file != NULL)
-        fclose(file);
-    return threads > 1;
+    return process_status(pid, "Threads") > 1;
 }
 
 /* What was delivered just before can be noted, unless nothing may be written. */
