@@ -206,8 +206,11 @@ static void a_wait_for_the_standby_that_is_cancelled_is_no_success(void)
     append(queue, "before");
     ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     ask("SELECT pg_reload_conf()");
+    moment until = clock_now() + PATIENCE_MS;
+    while (queue_append(queue, "one", "x", 1, clock_now() + 200, NULL) != QUEUE_UNKNOWN && clock_now() < until)
+        usleep(20000); /* the server takes a moment to know of it */
     appender_start(&one, queue, "one", "alone", 5, PATIENCE_MS);
-    for (unsigned cancelled = 0; cancelled < 3;) {
+    for (unsigned cancelled = 0; cancelled < 3 && clock_now() < until;) {
         usleep(50000);
         cancelled += strcmp(ask("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
                                 " WHERE wait_event = 'SyncRep' AND application_name LIKE '%appends'"),
@@ -283,7 +286,8 @@ static void a_forwarder_goes_on_after_it_has_lost_the_lock(void)
         end_backends("forwards");
     }
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
-    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, COUNT);
+    struct standin_counts sent = standin_counts(rig.standin); /* what was with the data plane just then comes twice */
+    CU_ASSERT_EQUAL(sent.messages - sent.repeated, COUNT);
     struct counts counts = rig_counts(&rig);
     CU_ASSERT_EQUAL(counts.delivered, COUNT);
     CU_ASSERT_EQUAL(counts.accepted, COUNT);

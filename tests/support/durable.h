@@ -19,7 +19,8 @@ size_t durable_share(size_t full);
 int64_t durable_patience(int64_t ms);
 
 /* From now on the sites of this process have queue = postgresql, each with a database of its own, on a server that is
- * started here, and request threads that may not connect. As CUnit has it: 0, or 1 where that failed. Without it they have queue = sqlite. */
+ * started here, and request threads that may not connect. As CUnit has it: 0, or 1 where that failed. Without it they
+ * have queue = sqlite. */
 int durable_use_postgresql(void);
 
 /* Stops the server. Returns 0. */

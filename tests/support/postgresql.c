@@ -2,10 +2,12 @@
 #include "tests/support/postgresql.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,13 +166,12 @@ char *postgresql_run(const char *url, const char *sql)
     char *out = NULL, line[4096];
     size_t length = 0, got;
     int ends[2];
-    if (pipe(ends) != 0)
+    if (pipe2(ends, O_CLOEXEC) != 0) /* else what another thread starts would hold it open */
         return NULL;
     pid_t child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* the server ends when its last client has */
         dup2(ends[1], 1);
-        close(ends[0]);
-        close(ends[1]);
         execlp("psql", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql, (char *)NULL);
         _exit(127);
     }
