@@ -219,7 +219,7 @@ static bool state_apply_loss(const struct config *config, const struct source *s
     if (source->close_api_key == NULL)
         snprintf(
             state->trouble, sizeof state->trouble,
-            "events may be gone (%.80s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
+            "events may be gone (%.180s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
             "Close still has; `closecrm.fcgi reconcile --source %.60s --from 0s` leaves it so",
             loss.words, source->name, source->name);
     else if (state->lost)

@@ -308,7 +308,10 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         return false;
     case SESSION_PLACE_MISSING:
         *wrong = why.kind == ERROR_MISSING; /* it was there */
-        printf("\nstate directory\n  %s%s\n", *wrong > 0 ? "WRONG: " : "", why.text);
+        if (*wrong == 0 && !check_may_make_state(config))
+            *wrong = check_state_directory(config);
+        else
+            printf("\nstate directory\n  %s%s\n", *wrong > 0 ? "WRONG: " : "", why.text);
         return false;
     case SESSION_PLACE_BARRED:
         printf("\nstate directory\n  WRONG: %s\n", why.text);

@@ -347,6 +347,13 @@ void check_file_system(const char *directory)
            name == NULL ? "one that may be another machine's" : name);
 }
 
+bool check_may_make_state(const struct config *config)
+{
+    char folder[PROGRAM_PATH];
+    snprintf(folder, sizeof folder, "%s", config->state_dir);
+    return access(dirname(folder), W_OK | X_OK) == 0;
+}
+
 /* Whether the folder in which it is to be made is there, and this user may write there. One that was there is no fault
  * of the configuration. */
 static bool could_be_made(const struct config *config)

@@ -275,6 +275,9 @@ size_t check_place(const struct config *config);
  * Returns likewise. */
 size_t check_state_directory(const struct config *config);
 
+/* Whether this user may make the state directory where it is configured. */
+bool check_may_make_state(const struct config *config);
+
 /* Says what is to be known of the file system of a state directory that was opened. */
 void check_file_system(const char *directory);
 

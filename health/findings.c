@@ -46,7 +46,9 @@ static enum finding_outcome judge_no_room(const struct judged *judged)
 {
     const struct facts *facts = judged->facts;
     const char *why = facts->no_room.text[0] != '\0' ? facts->no_room.text : facts->disk_full.text;
-    if (why[0] == '\0')
+    /* A full file system is a guess: the queue's own files may have room inside. */
+    bool accepts = facts->no_room.text[0] == '\0' && facts->now_ms - facts->all.last_accepted_ms < judged->threshold;
+    if (why[0] == '\0' || accepts)
         return FINDING_ABSENT;
     return judged_found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s",
                         why);
@@ -351,7 +353,7 @@ static const struct kind {
     {"queue_replaced", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_replaced, 0,
      "stop the program before you remove, restore or move files of its state directory", ""},
     {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
-    {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
+    {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 60 * MINUTE_MS, "", ""},
     {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS, "", ""},
     {"disk_nearly_full", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_disk_nearly_full, 64 * MIB,
      "make room; once it is full, new events are refused, and Close sends them again for 72 hours", ""},

@@ -106,6 +106,15 @@ static size_t look_at_patterns(const struct rule_look *look, const char *key, co
     return good;
 }
 
+static bool has_pattern(const struct strings *patterns, const char *pattern)
+{
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (strcmp(patterns->at[i], pattern) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* ---- remove ---- */
 
 /* What an event itself has; what is specific to its type stands in data. */
@@ -265,6 +274,10 @@ void rule_look(const struct source *source, struct recent *recent, void (*tell)(
         say(&look, &words);
     }
     look_at_patterns(&look, "drop", &source->drop);
+    if (has_pattern(&source->drop, "*") || has_pattern(&source->drop, "*.*")) {
+        error_set(&words, "drop names everything: every event is dropped");
+        say(&look, &words);
+    }
     for (size_t i = 0; i < source->remove.count; i++)
         look_at_path(&look, source->remove.at[i]);
     free(look.seen);

@@ -182,6 +182,7 @@ int cgi_child_serve(void)
     if (code == CODE_OK) {
         log_open(config->log_level);
         errors_keep(config);
+        pipeline_warn_of_other(config);
         forward(config);
     }
     config_free(config);

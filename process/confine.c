@@ -359,10 +359,10 @@ void confine_say(const struct config *config, struct confine_means means, char w
                  means.landlock > 0 ? "by Landlock, version " : "there is no Landlock", means.landlock);
 }
 
-static void log_nothing(const struct confine *confine, const char *reason)
+static void log_missing(const struct confine *confine, const char *to, const char *reason)
 {
-    log_write(confine->config->confine == CONFINE_YES ? LEVEL_WARN : LEVEL_INFO,
-              "msg=not_confined to=anything reason=\"%s\"", reason);
+    log_write(confine->config->confine == CONFINE_YES ? LEVEL_WARN : LEVEL_INFO, "msg=not_confined to=%s reason=\"%s\"",
+              to, reason);
 }
 
 struct confine *confine_open(const struct config *config)
@@ -378,7 +378,7 @@ struct confine *confine_open(const struct config *config)
     tzset(); /* reads what a confined thread cannot read */
     if (confine->means.seccomp || confine->means.landlock > 0)
         return confine;
-    log_nothing(confine, "there is neither seccomp nor Landlock here");
+    log_missing(confine, "anything", "there is neither seccomp nor Landlock here");
     confine_close(confine);
     return NULL;
 }
@@ -389,9 +389,13 @@ void confine_start(struct confine *confine)
         return;
     struct aside *aside = aside_start(confine_job, confine);
     if (aside == NULL) {
-        log_nothing(confine, "no thread can be started for what requests may not do themselves");
+        log_missing(confine, "anything", "no thread can be started for what requests may not do themselves");
         return;
     }
+    if (!confine->means.seccomp)
+        log_missing(confine, "few_calls", "there is no seccomp here");
+    if (confine->means.landlock == 0)
+        log_missing(confine, "state_dir", "there is no Landlock here");
     log_write(LEVEL_INFO, "msg=confines_request_threads seccomp=%s landlock=%d", confine->means.seccomp ? "yes" : "no",
               confine->means.landlock);
     atomic_store(&confine->aside, aside);

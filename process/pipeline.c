@@ -149,8 +149,7 @@ static void warn_of_left_elsewhere(const struct config *config)
               log_quote_reason(words, left.why.text));
 }
 
-/* Logs when another configuration uses the same state directory. */
-static void warn_of_other(const struct config *config)
+void pipeline_warn_of_other(const struct config *config)
 {
     char where[PATH_MAX];
     queue_look_for_other(config, where);
@@ -182,7 +181,7 @@ static bool open_until_it_works(struct pipeline *pipeline)
         log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
     warn_of_left_behind(pipeline->config);
     warn_of_left_elsewhere(pipeline->config);
-    warn_of_other(pipeline->config);
+    pipeline_warn_of_other(pipeline->config);
     return publish_stages(pipeline, &stages);
 }
 

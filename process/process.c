@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -154,6 +155,7 @@ const char *errors_where(void)
 #define CHECK_MS 10000 /* for the check of what is new */
 #define KILLED_MS 1000 /* for its end once it was killed */
 #define ARGUMENTS_MOST 8
+#define WRONG "WRONG: " /* in `check`, before what is wrong */
 
 extern char **environ;
 
@@ -172,8 +174,9 @@ char *reexec_path(void)
     return strdup(path);
 }
 
-/* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
-static int spawn_offline_check(const char *program, pid_t *child)
+/* Starts the check, with no signal blocked and nothing to read; said: what it says is written there. Returns 0 or an
+ * error. */
+static int spawn_offline_check(const char *program, int said, pid_t *child)
 {
     sigset_t none, all;
     posix_spawnattr_t attributes;
@@ -187,7 +190,10 @@ static int spawn_offline_check(const char *program, pid_t *child)
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (said >= 0)
+        posix_spawn_file_actions_adddup2(&actions, said, STDOUT_FILENO);
+    else
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
     int error = posix_spawn(child, program, &actions, &attributes, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
@@ -201,12 +207,9 @@ static bool cannot_check(const char *reason)
     return false;
 }
 
-bool reexec_is_good(const char *program)
+/* Waits for the check's end. Returns whether what is new is good. */
+static bool wait_for_check(pid_t child)
 {
-    pid_t child;
-    int error = program == NULL ? ENOENT : spawn_offline_check(program, &child);
-    if (error != 0)
-        return cannot_check(strerror(error));
     int status = -1;
     const struct timespec moment_between = {.tv_nsec = 20000000};
     moment deadline = clock_now() + CHECK_MS;
@@ -223,6 +226,35 @@ bool reexec_is_good(const char *program)
     snprintf(reason, sizeof reason, "%s by signal %d",
              clock_now() > deadline ? "it took too long: ended" : "it was ended", WTERMSIG(status));
     return cannot_check(reason);
+}
+
+/* Logs what the check found wrong. */
+static void log_what_is_wrong(int said)
+{
+    char line[1024], quoted[LOG_QUOTED];
+    FILE *in = lseek(said, 0, SEEK_SET) == 0 ? fdopen(dup(said), "r") : NULL;
+    while (in != NULL && fgets(line, sizeof line, in) != NULL) {
+        const char *wrong = strstr(line, WRONG);
+        line[strcspn(line, "\n")] = '\0';
+        if (wrong != NULL)
+            log_write(LEVEL_ERROR, "msg=new_configuration_is_faulty reason=%s",
+                      log_quote_reason(quoted, wrong + sizeof WRONG - 1));
+    }
+    if (in != NULL)
+        fclose(in);
+}
+
+bool reexec_is_good(const char *program)
+{
+    pid_t child;
+    int said = memfd_create("check", MFD_CLOEXEC);
+    int error = program == NULL ? ENOENT : spawn_offline_check(program, said, &child);
+    bool good = error == 0 ? wait_for_check(child) : cannot_check(strerror(error));
+    if (!good && said >= 0)
+        log_what_is_wrong(said);
+    if (said >= 0)
+        close(said);
+    return good;
 }
 
 void reexec_seal(void)

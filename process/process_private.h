@@ -75,6 +75,10 @@ struct pipeline;
  * taken, the pipeline only forwards. config and gate are borrowed and must outlive it. Returns NULL with the reason. */
 struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why);
 
+/* Logs when another configuration uses the same state directory: what waits goes to the data plane of whichever
+ * forwards. */
+void pipeline_warn_of_other(const struct config *config);
+
 /* Whether all stages must be closed and opened again: the queue is damaged, or another release has changed it. Not
  * within the first second after they were opened, so that a reopening that does not help is not repeated all the time.
  */

@@ -229,35 +229,71 @@ void state_place_note(const struct config *config)
 
 /* ---- whose process forwards ---- */
 
-#define FORWARDER "forward.config" /* in the state directory; it has the path of the configuration */
+/* In the state directory: the path of the configuration that forwarded last, whose time is the file's; in a second
+ * line, where another one did before, its time (Unix time, ms) and path. The version before reads and writes the first.
+ */
+#define FORWARDER "forward.config"
 #define LATELY_MS (60 * INT64_C(60000))
+
+struct forwarded {
+    char path[PATH_MAX]; /* of the configuration; "": none */
+    int64_t at_ms;
+};
+
+/* Reads who forwarded last, and which other configuration did before. */
+static void read_forwarders(const char *directory, struct forwarded found[static 2])
+{
+    char file[PATH_MAX];
+    struct stat status;
+    found[0] = found[1] = (struct forwarded){.at_ms = 0};
+    if (snprintf(file, sizeof file, "%s/" FORWARDER, directory) >= (int)sizeof file || stat(file, &status) != 0)
+        return;
+    char *text = files_read(directory, FORWARDER, NULL, NULL);
+    if (text == NULL)
+        return;
+    char *second = strchr(text, '\n'), *path = NULL;
+    if (second != NULL)
+        *second++ = '\0';
+    snprintf(found[0].path, PATH_MAX, "%s", text);
+    found[0].at_ms = clock_timespec_ms(status.st_mtim);
+    found[1].at_ms = second == NULL ? 0 : strtoll(second, &path, 10);
+    if (path != NULL && *path == ' ')
+        snprintf(found[1].path, PATH_MAX, "%s", path + 1);
+    free(text);
+}
 
 void state_forwarder_note(const struct config *config)
 {
     struct error why;
-    char path[PATH_MAX], file[PATH_MAX];
+    struct forwarded before[2];
+    char path[PATH_MAX], file[PATH_MAX], text[2 * PATH_MAX + 32];
     if (config->path == NULL || realpath(config->path, path) == NULL ||
         snprintf(file, sizeof file, "%s/" FORWARDER, config->state_dir) >= (int)sizeof file)
         return;
-    char *noted = files_read(config->state_dir, FORWARDER, NULL, NULL);
-    if (noted == NULL || strcmp(noted, path) != 0 || utimensat(AT_FDCWD, file, NULL, 0) != 0)
-        files_replace(config->state_dir, FORWARDER, path, &why);
-    free(noted);
+    read_forwarders(config->state_dir, before);
+    if (strcmp(before[0].path, path) == 0 && utimensat(AT_FDCWD, file, NULL, 0) == 0)
+        return;
+    if (before[0].path[0] == '\0' || strcmp(before[0].path, path) == 0)
+        snprintf(text, sizeof text, "%s", path);
+    else
+        snprintf(text, sizeof text, "%s\n%lld %s", path, (long long)before[0].at_ms, before[0].path);
+    files_replace(config->state_dir, FORWARDER, text, &why);
 }
 
 bool state_forwarder_other(const struct config *config, bool is_claimed, char where[static PATH_MAX])
 {
     struct stat status;
-    char file[PATH_MAX];
+    struct forwarded found[2];
     where[0] = '\0';
-    if (config->queue != QUEUE_SQLITE || config->path == NULL ||
-        snprintf(file, sizeof file, "%s/" FORWARDER, config->state_dir) >= (int)sizeof file || stat(file, &status) != 0)
+    if (config->queue != QUEUE_SQLITE || config->path == NULL)
         return false;
-    char *noted = files_read(config->state_dir, FORWARDER, NULL, NULL);
-    int64_t age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
-    if (noted != NULL && (is_claimed || age_ms < LATELY_MS) && !is_same_place(noted, config->path) &&
-        stat(noted, &status) == 0)
-        snprintf(where, PATH_MAX, "%s", noted);
-    free(noted);
+    read_forwarders(config->state_dir, found);
+    for (size_t i = 0; i < 2 && where[0] == '\0'; i++) {
+        int64_t age_ms = clock_unix_ms() - found[i].at_ms;
+        bool lately = (i == 0 && is_claimed) || age_ms < LATELY_MS;
+        if (found[i].path[0] != '\0' && lately && !is_same_place(found[i].path, config->path) &&
+            stat(found[i].path, &status) == 0)
+            memcpy(where, found[i].path, sizeof found[i].path);
+    }
     return where[0] != '\0';
 }

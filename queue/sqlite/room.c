@@ -155,11 +155,8 @@ static bool write_blocks(int fd, int64_t bytes)
             random ^= random << 17;
             block[i] = random;
         }
-        ssize_t n = write(fd, block, sizeof block);
-        if (n >= 0 && n != (ssize_t)sizeof block)
-            errno = ENOSPC;
-        if (n != (ssize_t)sizeof block)
-            return false;
+        if (!files_write_all(fd, block, sizeof block))
+            return false; /* a part that fits does not say why the rest does not */
     }
     return true;
 }

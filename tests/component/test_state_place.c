@@ -222,6 +222,11 @@ static void a_second_configuration_is_told(void)
     CU_ASSERT_EQUAL(unlink(second), 0);
     CU_ASSERT_TRUE(temporary_write(folder, "same.conf", 0600, MADE_TEXT, sizeof MADE_TEXT - 1));
     CU_ASSERT_TRUE(check_tells("uses this state directory, too") && strstr(ran.out, first) != NULL);
+    RUN(&ran, NULL, "cron"); /* it forwards itself, as each under CGI does in turn */
+    CU_ASSERT_TRUE(check_tells("uses this state directory, too") && strstr(ran.out, first) != NULL);
+    CU_ASSERT_EQUAL(setenv("CLOSECRM_CONFIG", first, 1), 0);
+    CU_ASSERT_TRUE(check_tells("uses this state directory, too") && strstr(ran.out, "/same.conf") != NULL);
+    CU_ASSERT_EQUAL(setenv("CLOSECRM_CONFIG", second, 1), 0);
     CU_ASSERT_EQUAL(unlink(first), 0); /* it was renamed */
     CU_ASSERT_FALSE(check_tells("uses this state directory, too"));
     made_end();

@@ -93,6 +93,20 @@ static void have_no_room(struct made_facts *made)
     error_set(&made->facts.no_room, "the disk is full: make room on the disk");
 }
 
+/* The file system's figures say so, and nothing came since. */
+static void have_a_full_disk(struct made_facts *made)
+{
+    error_set(&made->facts.disk_full, "the disk is full: make room on the disk");
+    made->facts.all.last_accepted_ms = NOW - 2 * 60 * 60000;
+}
+
+/* It is full of the queue's own files, which have room. */
+static void accept_on_a_full_disk(struct made_facts *made)
+{
+    have_a_full_disk(made);
+    made->facts.all.last_accepted_ms = NOW - 60000;
+}
+
 static void replace_files(struct made_facts *made)
 {
     error_set(&made->facts.replaced, "files were removed, and what they held is being brought over");
@@ -293,6 +307,8 @@ static const struct situation situations[] = {
     {"the queue is broken", break_queue},
     {"files of the queue were replaced", replace_files},
     {"no room", have_no_room},
+    {"the disk is full", have_a_full_disk},
+    {"the disk is full, and events are accepted", accept_on_a_full_disk},
     {"what is delivered could not be noted", be_unsettled},
     {"the queue is full", fill_queue},
     {"there was no room a moment ago", refuse_for_want_of_room},

@@ -9,6 +9,7 @@
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 #include "tests/support/load.h"
+#include "tests/support/running.h"
 #include "tests/support/site.h"
 
 #define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
@@ -224,6 +225,24 @@ static void keeps_the_old_configuration_when_the_new_is_faulty(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* What only `check` finds, too, is in the log. */
+static void says_what_is_faulty_in_the_new(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = state")) {
+        CU_ASSERT(wait_starts(&site, 1));
+        site_configure(&site, "state_dir = nowhere/state2");
+        CU_ASSERT(site_wait_logged(&site, "msg=not_reloaded", 1, RELOADED_MS));
+        CU_ASSERT_EQUAL(site_count_logged(
+                            &site, "msg=new_configuration_is_faulty reason=\"it does not exist, and cannot be made in"),
+                        1);
+        struct output output = command_output(&site, "check", NULL);
+        check(strstr(output.text, "WRONG: it does not exist, and cannot be made in ") != NULL, "check finds it: %s",
+              output.text);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 /* Such as half of one. */
 static void keeps_the_old_program_when_the_new_crashes(void)
 {
@@ -265,6 +284,7 @@ void suite_lifecycle(void)
         {"Apache tries at once after a restart", apache_tries_at_once_after_a_restart},
         {"a changed configuration under load", reloads_a_changed_configuration},
         {"a faulty configuration under load", keeps_the_old_configuration_when_the_new_is_faulty},
+        {"what is faulty in it is said", says_what_is_faulty_in_the_new},
         {"a program that crashes stays out", keeps_the_old_program_when_the_new_crashes},
         {"a replaced program under load", takes_a_replaced_program},
         CU_TEST_INFO_NULL,

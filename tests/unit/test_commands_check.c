@@ -120,6 +120,7 @@ static void misspelt_rules_are_warned_of(void)
         {"keep = lead.*, oportunity.updated",
          "keep = oportunity.updated matches no event that Close documents; did you mean opportunity.updated?\n"},
         {"drop = activity.mail.*", "drop = activity.mail.* matches no event that Close documents; did you mean"},
+        {"drop = lead.deleted, *", "warning: source default: drop names everything: every event is dropped\n"},
         {"remove = body_html",
          "remove = body_html: Close's events have no member body_html, so nothing is removed; did "
          "you mean data.body_html?\n"},
