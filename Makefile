@@ -4,7 +4,10 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := base config transform telemetry queue queue/sqlite http webhook forward closeapi health status process commands
+# The engine `postgresql`, where libpq is there; POSTGRESQL= leaves it out.
+POSTGRESQL := $(shell pkg-config --exists libpq 2>/dev/null && echo libpq)
+FOLDERS := base config transform telemetry queue queue/sqlite $(if $(POSTGRESQL),queue/postgresql) http webhook forward closeapi \
+	health status process commands
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c tests/faults/*.c) $(SUPPORT_SOURCES)
@@ -24,7 +27,8 @@ EVENT_TYPES := build/closeapi/event-types.inc
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
 PACKAGES := fcgi json-c libcurl nettle uuid inih libisal sqlite3
-LOADED := libcurl # by base/curl_calls, when something is to be sent: the program is not linked with it
+# Loaded when they are used, and not linked with: by base/curl_calls when something is to be sent, by queue/postgresql.
+LOADED := libcurl $(POSTGRESQL)
 # Confinement by seccomp, where the library is there; SECCOMP= leaves it out.
 SECCOMP = $(shell pkg-config --exists libseccomp && echo libseccomp)
 TEST_PACKAGES := cunit libmicrohttpd zlib libcrypto
@@ -38,7 +42,7 @@ quiet = $(if $(V),,@echo "  $(1)" $(2) &&)
 WERROR := -Werror
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wformat=2 $(WERROR)
-CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES) $(SECCOMP))
+CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES) $(SECCOMP) $(POSTGRESQL)) $(if $(POSTGRESQL),-DCLOSECRM_POSTGRESQL)
 CFLAGS_ALL := -std=c11 -pthread $(WARNINGS) -g
 LIBS = $(call pkg,--libs,$(filter-out $(LOADED),$(PACKAGES)) $(SECCOMP)) -ldl -lm
 TEST_LIBS = $(call pkg,--libs,$(TEST_PACKAGES))

@@ -114,7 +114,9 @@ static bool prepare_restore(struct restore *restore, struct error *why)
 {
     log_open(LEVEL_ERROR);
     if (restore->config->queue != QUEUE_SQLITE) {
-        error_set(why, "queue = none keeps nothing, so that nothing can be put back");
+        error_set(why, restore->config->queue == QUEUE_NONE
+                           ? "queue = none keeps nothing, so that nothing can be put back"
+                           : "this queue is in PostgreSQL, whose own tools put dumps back: pg_restore");
         return false;
     }
     if (session_may_open(restore->config, why))

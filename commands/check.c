@@ -191,6 +191,14 @@ static void print_library(const struct config *config)
 {
     char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
+    if (config->queue == QUEUE_POSTGRESQL) {
+        printf("  library: %s. Keys that `subscribe` obtained and the progress of `reconcile` are this machine's own: "
+               "where\n"
+               "    several machines share the database, one of them has the close_api_key, and all have the key in\n"
+               "    signature_key\n",
+               library);
+        return;
+    }
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
            "    made by `%s`\n",
            library, own_command(line, config, NULL, "backup FILE"));
@@ -250,7 +258,8 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
 static void print_queue(const struct facts *facts)
 {
     char age[WHEN_SIZE];
-    check_file_system(facts->config->state_dir);
+    if (facts->config->queue == QUEUE_SQLITE)
+        check_file_system(facts->config->state_dir);
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
     if (facts->all.waiting > 0)

@@ -408,7 +408,7 @@ size_t check_state_directory(const struct config *config)
 {
     struct error why;
     struct stat status;
-    if (config->queue != QUEUE_SQLITE)
+    if (config_state_dir(config) == NULL)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
     if (stat(config->state_dir, &status) == 0 && !state_place_may_open(config, &why)) {

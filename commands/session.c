@@ -202,7 +202,7 @@ static enum session_place become_user(const struct config *config, const struct 
 enum session_place session_become_owner(const struct config *config, struct error *why)
 {
     struct stat status;
-    if (config->queue != QUEUE_SQLITE)
+    if (config_state_dir(config) == NULL)
         return SESSION_PLACE_NONE;
     if (stat(config->state_dir, &status) != 0 && errno == ENOENT)
         return explain_missing(config, why);

@@ -274,13 +274,28 @@ static void check_has_state_dir(struct config *config)
 {
     bool from_file;
     struct error why;
-    if (config->queue != QUEUE_SQLITE || config->state_dir != NULL ||
+    if (!config_keeps_events(config) || config->state_dir != NULL ||
         faults_has_key(config, keys_find("state_dir", &from_file)) ||
         faults_has_key(config, keys_find("queue", &from_file)))
         return;
     error_set(&why,
               "environment: there is no CLOSECRM_STATE_DIR, where events wait: set it to a folder that is private to "
               "the user as which this runs, or CLOSECRM_QUEUE to none");
+    faults_note(config, &why);
+}
+
+static void check_has_queue_url(struct config *config)
+{
+    bool from_file;
+    struct error why;
+    char where[WHERE_SIZE];
+    const struct key *queue = keys_find("queue", &from_file), *url = keys_find("queue_url", &from_file);
+    if (config->queue != QUEUE_POSTGRESQL || config->queue_url != NULL || faults_has_key(config, queue) ||
+        faults_has_key(config, url))
+        return;
+    error_set(&why,
+              "%s: queue is postgresql, but there is no queue_url: set it to postgresql://USER:PASSWORD@HOST/DATABASE",
+              setting_where(config, settings_effective(config, queue, TOP, NULL), where));
     faults_note(config, &why);
 }
 
@@ -295,8 +310,9 @@ void validate_config(struct config *config)
     if (config->queue_max_bytes < config->max_body)
         check_pair(config, "queue_max_bytes", "max_body", "the largest events would never be taken");
     check_has_state_dir(config);
+    check_has_queue_url(config);
     /* An event still to be delivered must be recognized when it arrives again. */
-    if (config->queue == QUEUE_SQLITE && config->dedupe_window_ms < config->queue_retention_ms)
+    if (config_keeps_events(config) && config->dedupe_window_ms < config->queue_retention_ms)
         check_pair(config, "dedupe_window", "queue_retention", "events could be sent twice; make it as long");
 }
 

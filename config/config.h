@@ -25,7 +25,7 @@ struct signature_key {
 
 enum answer_no_yes { ANSWER_NO, ANSWER_YES };
 
-enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
+enum queue_kind { QUEUE_SQLITE, QUEUE_NONE, QUEUE_POSTGRESQL };
 
 enum nul_handling { NUL_REPLACE, NUL_KEEP }; /* of U+0000 in texts and names */
 
@@ -81,7 +81,8 @@ struct config {
     char *path; /* the file read; NULL: everything came from the environment */
 
     enum queue_kind queue;
-    char *state_dir; /* absolute; for the engine sqlite */
+    char *queue_url; /* of the engine postgresql, a secret; NULL: none */
+    char *state_dir; /* absolute; NULL: none */
     int64_t queue_max_bytes;
     int64_t queue_retention_ms;
     int64_t dead_retention_ms; /* 0: dead letters are kept for ever */
@@ -118,6 +119,18 @@ struct config {
 
     struct faults *faults; /* while it is read */
 };
+
+/* Whether accepted events are kept until they are delivered: Close is answered before. */
+static inline bool config_keeps_events(const struct config *config)
+{
+    return config->queue != QUEUE_NONE;
+}
+
+/* The directory that this machine's processes share; NULL: they share none. */
+static inline const char *config_state_dir(const struct config *config)
+{
+    return config_keeps_events(config) ? config->state_dir : NULL;
+}
 
 /* Finds and reads the configuration: the file named by CLOSECRM_CONFIG, else ~/closecrm/closecrm.conf (home from
  * getpwuid), else /etc/closecrm.conf; then CLOSECRM_<KEY> from the environment, which override the file. A missing file

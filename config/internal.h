@@ -39,7 +39,7 @@ struct type {
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
     type_patterns, type_members, type_included, type_traits, type_write_keys, type_signature_keys, type_secret,
     type_api_url;
-extern const struct type type_password, type_command, type_webhook_url; /* values.c */
+extern const struct type type_password, type_command, type_webhook_url, type_queue_url; /* values.c */
 
 struct key {
     const char *name;

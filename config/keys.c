@@ -24,7 +24,7 @@
 #define PROGRAM(member) offsetof(struct config, member)
 #define SOURCE(member) offsetof(struct source, member)
 
-static const char *const queues[] = {"sqlite", "none", NULL};
+static const char *const queues[] = {"sqlite", "none", "postgresql", NULL};
 static const char *const admins[] = {"password", "server", NULL};
 static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const nuls[] = {"replace", "keep", NULL};
@@ -55,7 +55,8 @@ static const struct key key_table[] = {
     {"auto_resume", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "whether a subscription that Close has paused is activated again by itself", false, SOURCE(auto_resume), no_yes},
     {"accept_empty", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "whether 200 with an empty body counts as delivered; only for a data plane, or a proxy before it, that is known to answer so", false, SOURCE(accept_empty), no_yes},
 
-    {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
+    {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered; `postgresql`: in the database of queue_url, which several machines may share", false, PROGRAM(queue), queues},
+    {"queue_url", &type_queue_url, SCOPE_PROGRAM, "", 0, 0, "with `queue = postgresql`: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, a database of its own, on PostgreSQL itself and not on a pooler", true, PROGRAM(queue_url), NULL},
     {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file; of `/etc/closecrm.conf` it is `/var/lib/closecrm`; to move it: stop the program, move the directory, then change the key", false, PROGRAM(state_dir), NULL},
     {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again; not less than `max_body`", false, PROGRAM(queue_max_bytes), NULL},
     {"queue_retention", &type_duration, SCOPE_PROGRAM, "30d", 1 * MINUTE, 3660 * DAY, "what could not be delivered for so long becomes a dead letter", false, PROGRAM(queue_retention_ms), NULL},
@@ -145,6 +146,10 @@ static void print_secret(const struct config *config, const struct key *key, siz
 {
     if (key->type == &type_password) { /* not even the number of values */
         fputs("set", out);
+        return;
+    }
+    if (key->type == &type_queue_url) {
+        fputs("set", out); /* its host is told by `check` when it cannot be reached */
         return;
     }
     if (key->type == &type_webhook_url) {

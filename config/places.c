@@ -298,7 +298,7 @@ bool places_outside(const struct config *config, const char *document_root, cons
         why_inside(where, root, home, why);
         return false;
     }
-    if (config->queue == QUEUE_SQLITE && is_shown(config->state_dir, root, where)) {
+    if (config_state_dir(config) != NULL && is_shown(config->state_dir, root, where)) {
         error_set(why,
                   "the state directory %.200s lies in the document root, " SHOWN "; set state_dir to a folder outside, "
                   "and move there what is in it",

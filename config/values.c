@@ -439,6 +439,22 @@ static bool webhook_url_parse(const struct key *key, const char *text, void *bas
     return password_store(key, base, url_webhook(text, why));
 }
 
+/* What is behind the scheme only libpq can read, once the queue is opened. */
+static bool queue_url_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    bool good = (strncmp(text, "postgresql://", 13) == 0 || strncmp(text, "postgres://", 11) == 0) &&
+                strpbrk(text, " \t") == NULL && value_control(text, strlen(text)) == 0;
+    char *copy = good ? strdup(text) : NULL;
+    if (!good)
+        error_set(why,
+                  "must be postgresql://USER:PASSWORD@HOST/DATABASE, in one line and without blanks; %%XX stands for "
+                  "what has a meaning in addresses");
+    else if (copy == NULL)
+        error_set(why, "could not be read: out of memory");
+    return password_store(key, base, copy);
+}
+
+const struct type type_queue_url = {"URL", false, false, queue_url_parse, secret_clear, NULL};
 const struct type type_password = {"password", false, false, password_parse, secret_clear, NULL};
 const struct type type_webhook_url = {"URL", false, false, webhook_url_parse, secret_clear, NULL};
 const struct type type_command = {"program and arguments", false, false, command_parse, command_clear, NULL};

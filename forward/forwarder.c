@@ -332,7 +332,7 @@ static bool claim_queue(const struct forwarder *forwarder)
 static bool recall_all(struct forwarder *forwarder)
 {
     struct error why;
-    if (forwarder->guard == NULL && forwarder->config->queue == QUEUE_SQLITE)
+    if (forwarder->guard == NULL && config_state_dir(forwarder->config) != NULL)
         forwarder->guard = crash_guard_open(forwarder->config->state_dir);
     for (size_t i = 0; i < forwarder->pipelines; i++) {
         if (source_recall(&forwarder->pipeline[i], forwarder->guard, &why))
@@ -352,15 +352,21 @@ static void rest_all(struct forwarder *forwarder)
         malloc_trim(0); /* else most of it stays this process's */
 }
 
+/* Whether the owner is to go on. */
+static bool may_go_on(const struct forwarder *forwarder, moment deadline)
+{
+    return !atomic_load(&forwarder->stopped) && clock_now() < deadline && !queue_is_lost(forwarder->queue);
+}
+
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
 {
     if (!claim_queue(forwarder))
         return false;
-    while (!recall_all(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
+    while (!recall_all(forwarder) && may_go_on(forwarder, deadline))
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     moment busy = clock_now();
-    while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
+    while (may_go_on(forwarder, deadline)) {
         queue_clear_wakeup(forwarder->queue); /* before looking: what comes after it wakes */
         serve_requests(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
         bool more = step_all(forwarder, true);
@@ -378,7 +384,8 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
             due = end;
         poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
-    finish_in_flight(forwarder);
+    if (!queue_is_lost(forwarder->queue)) /* else what is in hand is another owner's, who reads it again */
+        finish_in_flight(forwarder);
     return true;
 }
 

@@ -316,7 +316,7 @@ bool source_is_sending(const struct source_pipeline *pipeline)
 
 static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
 {
-    if (config->queue != QUEUE_SQLITE || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
+    if (config_state_dir(config) == NULL || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
         return NULL;
     return out;
 }

@@ -24,7 +24,7 @@ struct alert_thread {
 static struct alerts *new_alerts(const struct config *config)
 {
     const struct alert_ways ways = alert_ways_of(config);
-    return alerts_new(&ways, config->alert_interval_ms, config->queue == QUEUE_SQLITE ? config->state_dir : NULL);
+    return alerts_new(&ways, config->alert_interval_ms, config_state_dir(config));
 }
 
 static bool tells_somebody(const struct config *config)

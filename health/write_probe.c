@@ -42,7 +42,7 @@ struct prober {
 
 static bool probe_path(const struct config *config, char path[static PATH_MAX])
 {
-    return config->queue == QUEUE_SQLITE && config->state_dir != NULL &&
+    return config_state_dir(config) != NULL &&
            snprintf(path, PATH_MAX, "%s/health.probe", config->state_dir) < PATH_MAX;
 }
 
@@ -177,7 +177,7 @@ static void free_prober(struct prober *prober)
 
 struct prober *prober_start(const struct config *config, bool *said)
 {
-    struct prober *prober = config->queue == QUEUE_SQLITE ? calloc(1, sizeof *prober) : NULL;
+    struct prober *prober = config_keeps_events(config) ? calloc(1, sizeof *prober) : NULL;
     if (prober == NULL)
         return NULL;
     prober->config = config;
@@ -231,7 +231,7 @@ bool prober_stop(struct prober *prober)
 void prober_once(const struct config *config)
 {
     struct prober prober = {.config = config};
-    if (config->queue != QUEUE_SQLITE)
+    if (!config_keeps_events(config))
         return;
     pthread_mutex_init(&prober.lock, NULL);
     probe_and_log(&prober);

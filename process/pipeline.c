@@ -246,6 +246,29 @@ static bool make_forwarder(struct pipeline *pipeline, struct complaint *complain
     return on;
 }
 
+static void drop_forwarder(struct pipeline *pipeline)
+{
+    pthread_mutex_lock(&pipeline->lock);
+    struct forwarder *forwarder = pipeline->stages.forwarder;
+    pipeline->stages.forwarder = NULL;
+    pthread_mutex_unlock(&pipeline->lock);
+    forwarder_free(forwarder);
+}
+
+/* Forwards until the process is to stop, or that is not possible now, or another process may have the claim. Returns
+ * whether to try again. */
+static bool forward_while_owned(struct pipeline *pipeline, struct complaint *complaint)
+{
+    if (!wait_for_claim(pipeline))
+        return false;
+    bool ran = make_forwarder(pipeline, complaint) &&
+               forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);
+    bool lost = ran && queue_is_lost(pipeline->stages.queue);
+    if (lost)
+        drop_forwarder(pipeline);
+    return lost || (!ran && wait_before_retry(pipeline, OPEN_AGAIN_MS));
+}
+
 static void *run_pipeline(void *context)
 {
     struct pipeline *pipeline = context;
@@ -253,10 +276,8 @@ static void *run_pipeline(void *context)
     bool on = open_until_it_works(pipeline);
     if (on)
         start_reconciler(pipeline);
-    on = on && wait_for_claim(pipeline);
-    while (on && !(make_forwarder(pipeline, &complaint) &&
-                   forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER)))
-        on = wait_before_retry(pipeline, OPEN_AGAIN_MS);
+    while (on)
+        on = forward_while_owned(pipeline, &complaint);
     pthread_mutex_lock(&pipeline->lock);
     pipeline->ended = true;
     pthread_cond_broadcast(&pipeline->changed);

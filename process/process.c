@@ -112,7 +112,7 @@ static size_t find_places(const struct config *config, char folder[static CONFIG
                           const char *places[static LAST_ERRORS_PLACES])
 {
     size_t count = 0;
-    if (config != NULL && config->queue == QUEUE_SQLITE && config->state_dir != NULL)
+    if (config != NULL && config_state_dir(config) != NULL)
         places[count++] = config->state_dir;
     const char *beside = config_folder(folder);
     if (beside != NULL)

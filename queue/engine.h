@@ -17,6 +17,7 @@ struct engine {
     void (*start_writer)(void *state); /* NULL: nothing to start */
     void (*set_stop_deadline)(void *state, moment deadline);
     bool (*claim)(void *state, struct error *why);
+    bool (*is_lost)(void *state); /* NULL: never, but with the process */
     int (*next)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct error *why);
     int (*again)(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
@@ -78,6 +79,7 @@ struct queue {
 
 extern const struct engine queue_engine_none;
 extern const struct engine queue_engine_sqlite;
+extern const struct engine queue_engine_postgresql; /* where the program was built with it */
 
 /* For engines: empties found, keeping its memory. */
 void events_clear(struct events *found);

@@ -307,6 +307,10 @@ void backup_close(struct backup *backup);
  * configuration's folder belongs to another user nothing is noted; there the state directory's folder mostly does, too,
  * and nothing can be made in it. ---- */
 
+/* Creates the directory if it is missing (*made), mode 0700, and checks it. Returns false with the reason and the
+ * command that fixes it when it cannot be used or other users have access. */
+bool state_place_make(const char *directory, bool *made, struct error *why);
+
 /* Whether the state directory is there, or may be made. Returns false with the reason, ERROR_MISSING, and what to do.
  */
 bool state_place_may_open(const struct config *config, struct error *why);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -59,6 +60,41 @@ static bool is_mounted(const char *state_dir)
     int length = snprintf(folder, sizeof folder, "%s", state_dir);
     return length < (int)sizeof folder && stat(state_dir, &inner) == 0 && stat(dirname(folder), &outer) == 0 &&
            inner.st_dev != outer.st_dev;
+}
+
+bool state_place_make(const char *directory, bool *made, struct error *why)
+{
+    struct stat status;
+    char parent[PATH_MAX];
+    *made = mkdir(directory, 0700) == 0;
+    snprintf(parent, sizeof parent, "%s/..", directory);
+    if (*made && !files_sync(parent, why))
+        return false; /* its directory entry must survive a power cut too */
+    if (!*made && errno != EEXIST) {
+        error_set(why,
+                  "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
+                  "state_dir to another place",
+                  directory, strerror(errno));
+        return false;
+    }
+    if (stat(directory, &status) != 0 || !S_ISDIR(status.st_mode)) {
+        error_set(why, "the state directory %.300s is no directory", directory);
+        return false;
+    }
+    if (status.st_uid != geteuid()) {
+        state_folder_owner_error(directory, status.st_uid, why);
+        return false;
+    }
+    if ((status.st_mode & 077) != 0) {
+        state_folder_open_error(directory, why);
+        error_prefix(why, "the state directory %.100s: ", directory);
+        return false;
+    }
+    if (access(directory, R_OK | W_OK | X_OK) != 0) {
+        error_set(why, "cannot write into the state directory %.300s: %s", directory, strerror(errno));
+        return false;
+    }
+    return true;
 }
 
 bool state_place_may_open(const struct config *config, struct error *why)

@@ -11,10 +11,20 @@
 static const struct engine *const engines[] = {
     [QUEUE_SQLITE] = &queue_engine_sqlite,
     [QUEUE_NONE] = &queue_engine_none,
+#ifdef CLOSECRM_POSTGRESQL
+    [QUEUE_POSTGRESQL] = &queue_engine_postgresql,
+#else
+    [QUEUE_POSTGRESQL] = NULL,
+#endif
 };
 
 struct queue *queue_open(const struct config *config, struct error *why)
 {
+    if (engines[config->queue] == NULL) {
+        error_set(why, "this program was built without queue = postgresql: Debian's package and the bundle have it, "
+                       "and so has what is built where libpq-dev is installed");
+        return NULL;
+    }
     if (!state_place_may_open(config, why))
         return NULL;
     struct queue *queue = malloc(sizeof *queue);
@@ -36,7 +46,7 @@ struct queue *queue_open(const struct config *config, struct error *why)
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY])
 {
     out[0] = '\0';
-    if (engines[config->queue]->library != NULL)
+    if (engines[config->queue] != NULL && engines[config->queue]->library != NULL)
         engines[config->queue]->library(out);
 }
 
@@ -78,6 +88,11 @@ void queue_set_stop_deadline(struct queue *queue, moment deadline)
 bool queue_claim(struct queue *queue, struct error *why)
 {
     return queue->engine->claim(queue->state, why);
+}
+
+bool queue_is_lost(const struct queue *queue)
+{
+    return queue->engine->is_lost != NULL && queue->engine->is_lost(queue->state);
 }
 
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

@@ -1,7 +1,7 @@
 /* The queue of received events. Any thread of any process appends; one consumer process, the forwarder, reads each
- * source in order and settles. Two engines: `sqlite` keeps events on disk; `none` keeps nothing, its append waits until
- * the event is settled. They differ for callers only in what queue_append's results mean. Inspection and operator
- * commands are in inspect.h. */
+ * source in order and settles. Three engines: `sqlite` keeps events on disk, `postgresql` in a database that several
+ * machines may share; `none` keeps nothing, its append waits until the event is settled. They differ for callers only
+ * in what queue_append's results mean. Inspection and operator commands are in inspect.h. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
@@ -125,6 +125,12 @@ void queue_set_stop_deadline(struct queue *queue, moment deadline);
  * owner, may call what follows, from one thread. Never blocks. Returns false with the reason while another process
  * holds the lock: call again later. */
 bool queue_claim(struct queue *queue, struct error *why);
+
+/* Whether the consumer lock was lost: calls below that failed did because of that. Then another process may have it;
+ * what is in hand is no longer the caller's, and whoever has the lock reads it again. Until queue_claim has succeeded
+ * again.
+ */
+bool queue_is_lost(const struct queue *queue);
 
 /* Reads the next events of a source after the id `after` (0: from the start), oldest first, at most max_count and
  * max_bytes together (the first is always returned). Returns how many; 0: none waits beyond `after`; -1: the queue

@@ -232,7 +232,7 @@ static bool find_secret(struct tokens *tokens, const struct config *config)
         return true;
     if (getrandom(tokens->secret, TOKEN_SECRET, 0) != TOKEN_SECRET)
         return false;
-    if (config->queue == QUEUE_SQLITE && config->state_dir != NULL) {
+    if (config_state_dir(config) != NULL) {
         unsigned char shared[TOKEN_SECRET];
         snprintf(path, sizeof path, "%s/status.secret", config->state_dir);
         if (!read_secret(path, shared))

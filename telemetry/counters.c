@@ -419,7 +419,7 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
 
 static const char *kept_in(const struct config *config)
 {
-    return config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
+    return config_state_dir(config);
 }
 
 /* The sources' names; NULL: out of memory. The caller frees the list, not the names. */

@@ -94,6 +94,8 @@ static void (*const suites[])(void) = {
     suite_queue_left_over,
     suite_small_file,
     suite_queue_repair_writes,
+    suite_queue_kept_sqlite,
+    suite_queue_kept_postgresql,
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_displaced,
@@ -184,6 +186,13 @@ static void (*const suites[])(void) = {
     suite_durable_kill,
     suite_delivery,
     suite_durable_processes,
+#ifdef CLOSECRM_POSTGRESQL
+    suite_queue_postgresql,
+    suite_durable_kill_postgresql,
+    suite_durable_duplicates_postgresql,
+    suite_durable_outcomes_postgresql,
+    suite_durable_processes_postgresql,
+#endif
 };
 // clang-format on
 

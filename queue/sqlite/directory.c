@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "config/config.h"
+#include "queue/inspect.h"
 #include "queue/sqlite/database.h"
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
@@ -97,36 +97,9 @@ void directory_warn(const char *directory)
 
 bool directory_prepare(const char *directory, struct error *why)
 {
-    struct stat status;
-    char parent[STATE_PATH];
-    bool made = mkdir(directory, 0700) == 0;
-    directory_path(parent, directory, "..");
-    if (made && !files_sync(parent, why))
-        return false; /* its directory entry must survive a power cut too */
-    if (!made && errno != EEXIST) {
-        error_set(why,
-                  "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
-                  "state_dir to another place",
-                  directory, strerror(errno));
+    bool made;
+    if (!state_place_make(directory, &made, why))
         return false;
-    }
-    if (stat(directory, &status) != 0 || !S_ISDIR(status.st_mode)) {
-        error_set(why, "the state directory %.300s is no directory", directory);
-        return false;
-    }
-    if (status.st_uid != geteuid()) {
-        state_folder_owner_error(directory, status.st_uid, why);
-        return false;
-    }
-    if ((status.st_mode & 077) != 0) {
-        state_folder_open_error(directory, why);
-        error_prefix(why, "the state directory %.100s: ", directory);
-        return false;
-    }
-    if (access(directory, R_OK | W_OK | X_OK) != 0) {
-        error_set(why, "cannot write into the state directory %.300s: %s", directory, strerror(errno));
-        return false;
-    }
     return made || can_use_all(directory, why);
 }
 

@@ -13,6 +13,12 @@
 
 #include "base/clock.h"
 #include "tests/support/check.h"
+#include "tests/support/postgresql.h"
+
+/* "process PID", of what has the consumer lock. */
+#define OWNER                                                                                                          \
+    "SELECT 'process ' || split_part(application_name, ' ', 3) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"    \
+    " WHERE locktype = 'advisory' AND objid = 0 AND granted AND datname = current_database()"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SHARE 20
@@ -35,15 +41,48 @@ int64_t durable_patience(int64_t ms)
     return ms * PATIENCE;
 }
 
+/* ---- which queue: a suite's process has one kind ---- */
+
+static struct postgresql server;
+static char url[POSTGRESQL_URL]; /* of the last site's database */
+
+int durable_use_postgresql(void)
+{
+    return !postgresql_start(&server, "");
+}
+
+int durable_end_postgresql(void)
+{
+    postgresql_stop(&server);
+    return 0;
+}
+
+const char *durable_queue_lines(void)
+{
+    static char lines[POSTGRESQL_URL + 64];
+    if (server.directory[0] == '\0')
+        return "queue = sqlite\n";
+    snprintf(lines, sizeof lines, "queue = postgresql\nqueue_url = %s\nconfine = yes\n", url);
+    return lines;
+}
+
+void durable_queue_config(struct config *config)
+{
+    config->queue = server.directory[0] == '\0' ? QUEUE_SQLITE : QUEUE_POSTGRESQL;
+    config->queue_url = url;
+}
+
 static const char *with_queue(const char *more, char lines[2048])
 {
-    snprintf(lines, 2048, "queue = sqlite\n%s", more == NULL ? "" : more);
+    snprintf(lines, 2048, "%s%s", durable_queue_lines(), more == NULL ? "" : more);
     return lines;
 }
 
 bool durable_open(struct site *site, const struct setup *setup, const char *more)
 {
     char lines[2048];
+    if (server.directory[0] != '\0' && !check(postgresql_database(&server, url), "a database is made"))
+        return false;
     return site_open(site, setup, with_queue(more, lines));
 }
 
@@ -173,7 +212,8 @@ pid_t durable_forwarder(const struct site *site)
 {
     moment deadline = clock_now() + durable_patience(60000);
     while (clock_now() < deadline) {
-        char *beat = temporary_read(site->directory, "state/forward.beat");
+        char *beat = server.directory[0] == '\0' ? temporary_read(site->directory, "state/forward.beat")
+                                                 : postgresql_run(url, OWNER);
         char *text = beat == NULL ? NULL : strrchr(beat, ' ');
         pid_t pid = text == NULL ? 0 : (pid_t)strtol(text, NULL, 10);
         free(beat);

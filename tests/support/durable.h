@@ -18,7 +18,19 @@ size_t durable_share(size_t full);
 /* How often longer things may take: the sanitizers' programs are slow. */
 int64_t durable_patience(int64_t ms);
 
-/* site_open with queue = sqlite, and more lines. */
+/* From now on the sites of this process have queue = postgresql, each with a database of its own, on a server that is
+ * started here, and request threads that may not connect. As CUnit has it: 0, or 1 where that failed. Without it they
+ * have queue = sqlite. */
+int durable_use_postgresql(void);
+
+/* Stops the server. Returns 0. */
+int durable_end_postgresql(void);
+
+/* The configuration's lines that say which queue it is, and the same in a struct; the texts are static. */
+const char *durable_queue_lines(void);
+void durable_queue_config(struct config *config);
+
+/* site_open with these lines, and more. */
 bool durable_open(struct site *site, const struct setup *setup, const char *more);
 
 /* Ends the program behind spawn-fcgi, which may have begun just now, and starts it with this wrapper (NULL: none). */

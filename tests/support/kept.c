@@ -68,12 +68,12 @@ static void *run(void *context)
     struct look *look = context;
     char state[PATH_SIZE];
     struct source sources[SOURCES] = {{.name = names[0]}, {.name = names[1]}, {.name = names[2]}};
-    struct config config = {.queue = QUEUE_SQLITE,
-                            .queue_max_bytes = (int64_t)1 << 40,
+    struct config config = {.queue_max_bytes = (int64_t)1 << 40,
                             .dedupe_window_ms = (int64_t)1 << 40,
                             .source = sources,
                             .sources = SOURCES};
     struct user user = user_of_children();
+    durable_queue_config(&config);
     path_join(state, look->site->directory, "state");
     config.state_dir = state;
     if (geteuid() == 0 && (syscall(SYS_setresgid, user.gid, user.gid, user.gid) != 0 ||

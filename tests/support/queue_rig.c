@@ -43,6 +43,24 @@ int queue_rig_tear_down_quiet(const char *directory, struct events *found)
     return queue_rig_tear_down(directory, found);
 }
 
+bool queue_rig_postgresql(struct queue_rig_engine *engine, struct made_config *made)
+{
+    made->config.queue = QUEUE_POSTGRESQL;
+    made->config.queue_url = engine->url;
+    return postgresql_start(&engine->postgresql, "");
+}
+
+void queue_rig_engine_end(struct queue_rig_engine *engine)
+{
+    postgresql_stop(&engine->postgresql);
+}
+
+void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made)
+{
+    if (made->config.queue == QUEUE_POSTGRESQL)
+        CU_ASSERT_TRUE_FATAL(postgresql_database(&engine->postgresql, engine->url));
+}
+
 struct queue *queue_rig_open(const struct made_config *made)
 {
     struct error why = {0};

@@ -5,6 +5,7 @@
 
 #include "queue/inspect.h"
 #include "tests/support/made_config.h"
+#include "tests/support/postgresql.h"
 #include "tests/support/temporary.h"
 
 /* Sets up `made` with the engine sqlite, no limit that a test reaches, and the state directory `state`, a path of
@@ -18,6 +19,20 @@ int queue_rig_tear_down(const char *directory, struct events *found);
 /* The same, and between the two nothing is printed on stderr: for what is logged again and again when a disk fails. */
 int queue_rig_set_up_quiet(struct made_config *made, char *directory, char *state);
 int queue_rig_tear_down_quiet(const char *directory, struct events *found);
+
+/* An engine beside sqlite, whose queues are not in the state directory. All zero: sqlite. */
+struct queue_rig_engine {
+    struct postgresql postgresql;
+    char url[POSTGRESQL_URL];
+};
+
+/* Sets `made`, after queue_rig_set_up, up with the engine postgresql, and starts a server. Returns false when that
+ * failed. engine must not move. */
+bool queue_rig_postgresql(struct queue_rig_engine *engine, struct made_config *made);
+void queue_rig_engine_end(struct queue_rig_engine *engine);
+
+/* A new queue: of postgresql another database. */
+void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made);
 
 /* Opens the queue of the state directory, which is made where it is missing. Ends the test where that fails. Close with
  * queue_close. */

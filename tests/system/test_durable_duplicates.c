@@ -158,12 +158,18 @@ static void copies_that_wait_together(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+static CU_TestInfo tests[] = {
+    {"the same event ten times, and again after a restart", the_same_event_ten_times},
+    {"copies that wait together", copies_that_wait_together},
+    CU_TEST_INFO_NULL,
+};
+
+void suite_durable_duplicates_postgresql(void)
+{
+    suite_add("durable duplicates postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_durable_duplicates(void)
 {
-    static CU_TestInfo tests[] = {
-        {"the same event ten times, and again after a restart", the_same_event_ten_times},
-        {"copies that wait together", copies_that_wait_together},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable duplicates", NULL, NULL, tests);
 }

@@ -116,6 +116,16 @@ static void killed_under_mod_fcgid(void)
     site_close(&site);
 }
 
+void suite_durable_kill_postgresql(void)
+{
+    static CU_TestInfo tests[] = {
+        {"SIGKILL at random moments", killed},
+        {"SIGKILL, four processes on one queue", killed_while_several_share_the_queue},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("durable kill postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_durable_kill(void)
 {
     static CU_TestInfo tests[] = {

@@ -202,12 +202,12 @@ static void a_restart_and_cron_do_not_start_over(void)
 static void a_wrong_write_key_mended_in_the_file(void)
 {
     static const char wrong[] = "data_plane_url = http://127.0.0.1:%u\n"
-                                "queue = sqlite\n"
+                                "%s"
                                 "[source alpha]\nwrite_key = wrong\nsignature_key = " ALPHA_SIGNATURE_KEY "\n";
     struct site site;
-    char text[512];
+    char text[1024];
     if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
-        int length = snprintf(text, sizeof text, wrong, site.standin_port);
+        int length = snprintf(text, sizeof text, wrong, site.standin_port, durable_queue_lines());
         CU_ASSERT(temporary_write(site.directory, "closecrm.conf", 0600, text, (size_t)length));
         CU_ASSERT(durable_start_anew(&site, NULL));
         struct load_options options = durable_load(&site);
@@ -263,6 +263,18 @@ static void one_source_refused_does_not_slow_another(void)
             load_free(loads[i]);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+void suite_durable_outcomes_postgresql(void)
+{
+    static CU_TestInfo tests[] = {
+        {"whatever the data plane does, all arrives in order", all_arrives_in_order},
+        {"a restart and cron do not start over", a_restart_and_cron_do_not_start_over},
+        {"a wrong write key, mended in the file", a_wrong_write_key_mended_in_the_file},
+        {"one source refused does not slow another", one_source_refused_does_not_slow_another},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("durable outcomes postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
 
 void suite_durable_outcomes(void)

@@ -152,12 +152,38 @@ static void commands_say_so(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* Which of these libraries a command loads, as the loader says. */
+#define LOADED                                                                                                         \
+    "LD_DEBUG=files \"$0\" queue status 2>&1 | grep -o 'calling init:.*lib\\(sqlite3\\|pq\\)' | sed 's|.*/||'"
+
+/* libpq belongs to queue = postgresql alone. */
+static void a_queue_of_sqlite_loads_no_libpq(void)
+{
+    static const char *const other[] = {"CLOSECRM_QUEUE=postgresql",
+                                        "CLOSECRM_QUEUE_URL=postgresql://user@/database?host=/nowhere", NULL};
+    struct site site;
+    if (durable_open(&site, &setup_cgi, NULL)) {
+        struct output output = request(&site); /* it makes the state directory */
+        check_said("the answer", &output, "200");
+        CU_ASSERT(programs_wait_gone(&site, SOON_MS));
+        output = run(&site, LOADED, NULL);
+        check(strcmp(output.text, "libsqlite3\n") == 0, "with sqlite it loads: %s", output.text);
+        output = run(&site, LOADED, other);
+        check(strstr(output.text, "libsqlite3\n") != NULL, "with postgresql it loads: %s", output.text);
+#ifdef CLOSECRM_POSTGRESQL
+        check(strstr(output.text, "libpq\n") != NULL, "with postgresql it loads: %s", output.text);
+#endif
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 void suite_no_libcurl(void)
 {
     static CU_TestInfo tests[] = {
         {"a process that stays keeps events, and waits for it", a_process_that_stays_keeps_and_waits_for_it},
         {"a CGI request is kept, and its child says so", a_cgi_request_is_kept_and_its_child_says_so},
         {"commands say so", commands_say_so},
+        {"a queue of sqlite loads no libpq", a_queue_of_sqlite_loads_no_libpq},
         CU_TEST_INFO_NULL,
     };
     suite_add("no libcurl", NULL, NULL, tests);

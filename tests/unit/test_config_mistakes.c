@@ -69,7 +69,10 @@ static void values(void)
         {"dedupe_window = 99999999999999999999d\n",
          AT "1: dedupe_window must be from 1s to 3660d, not 99999999999999999999d"},
         {"log_level = verbose\n", AT "1: log_level must be one of error, warn, info, debug, not \"verbose\""},
-        {"queue = redis\n", AT "1: queue must be one of sqlite, none, not \"redis\""},
+        {"queue_url = mysql://u:secret@h/d\n", AT "1: queue_url must be postgresql://USER:PASSWORD@HOST/DATABASE, in "
+                                                  "one line and without blanks; %XX stands for "
+                                                  "what has a meaning in addresses"},
+        {"queue = redis\n", AT "1: queue must be one of sqlite, none, postgresql, not \"redis\""},
         {"ca_file = ca.pem\n", AT "1: ca_file names ~/ca.pem, which cannot be read: No such file or directory"},
         {"ca_file = ~/ca.pem\n", AT "1: ca_file must be a path without ~, which only a shell understands"},
         {"keep = lead\n",
@@ -152,6 +155,8 @@ static void whole(void)
         {URL "[source a]\nwrite_key = x\n[source b]\nwrite_key = y\nwrite_key = z, x\n",
          AT "6: [source b] has a write_key that [source a] has in line 3: the two could not be told apart; give each "
             "its own"},
+        {WHOLE "queue = postgresql\n",
+         AT "4: queue is postgresql, but there is no queue_url: set it to postgresql://USER:PASSWORD@HOST/DATABASE"},
         {WHOLE "queue_max_bytes = 1M\n",
          AT "4: queue_max_bytes is less than max_body: the largest events would never be taken"},
     };
@@ -201,6 +206,8 @@ static void secrets_are_not_shown(void)
         "data_plane_url = https://u:s3cr3t@h\n",
         "data_plane_url = https://h?writeKey=s3cr3t\n",
         "data_plane_url = s3cr3t\n",
+        "queue_url = mysql://u:s3cr3t@h/d\n",
+        "queue_url = postgresql://u:s3cr3t @h/d\n",
         URL "[source a]\nwrite_key = s3cr3t\n[source b]\nwrite_key = s3cr3t\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {

@@ -59,6 +59,7 @@ static void short_form(void)
                          "keep = lead.*, contact.*\nkeep = task.*\n",
                          environment);
     CU_ASSERT_STRING_EQUAL(text, "queue = sqlite  (default)\n"
+                                 "queue_url = none  (default)\n"
                                  "state_dir = state  (default)\n"
                                  "queue_max_bytes = 8G  (default)\n"
                                  "queue_retention = 30d  (default)\n"

@@ -1,0 +1,318 @@
+/* Statements on a connection: waiting with deadlines, and what became of a transaction. */
+#include "queue/postgresql/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STATEMENT_NAME 16
+#define STOP_LOOK_MS 200
+
+void pg_session_init(struct pg_session *session, const struct config *config, const struct pg_settings *settings)
+{
+    *session = (struct pg_session){.config = config, .settings = settings};
+}
+
+void pg_session_forget_sources(struct pg_session *session)
+{
+    for (size_t i = 0; i < session->numbers; i++)
+        free(session->number[i].name);
+    free(session->number);
+    session->number = NULL;
+    session->numbers = 0;
+}
+
+void pg_session_close(struct pg_session *session)
+{
+    if (session->connection != NULL)
+        PQfinish(session->connection);
+    session->connection = NULL;
+    session->prepared = 0;
+    session->sents = 0;
+    session->warned = false;
+    pg_session_forget_sources(session);
+}
+
+bool pg_session_failed(const struct pg_session *session, struct error *why)
+{
+    if (why != NULL)
+        *why = session->why;
+    return false;
+}
+
+/* libpq's texts have several lines, each with an end. */
+void pg_session_words(struct error *why, const char *before, const char *text)
+{
+    char line[400];
+    size_t length = 0;
+    for (; *text != '\0' && length + 1 < sizeof line; text++) {
+        bool space = *text == '\n' || *text == '\t' || *text == ' ';
+        if (!space || (length > 0 && line[length - 1] != ' '))
+            line[length++] = space ? ' ' : *text;
+    }
+    while (length > 0 && line[length - 1] == ' ')
+        length--;
+    line[length] = '\0';
+    error_set(why, "%s%s", before, line);
+}
+
+enum pg_outcome pg_session_lose(struct pg_session *session, const char *format, ...)
+{
+    char text[300];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    pg_session_close(session);
+    error_set(&session->why, "%s", text);
+    return PG_LOST;
+}
+
+/* ---- waiting ---- */
+
+/* Takes up notifications; one may be in libpq's buffer, and the socket silent. */
+static void take_notifications(struct pg_session *session)
+{
+    PGnotify *one;
+    while ((one = PQnotifies(session->connection)) != NULL) {
+        session->notified = true;
+        session->asked |= one->extra != NULL && one->extra[0] != '\0';
+        PQfreemem(one);
+    }
+}
+
+void pg_session_take_in(struct pg_session *session)
+{
+    if (session->connection == NULL)
+        return;
+    if (!PQconsumeInput(session->connection)) {
+        struct error why;
+        pg_session_words(&why, "the database went away: ", PQerrorMessage(session->connection));
+        pg_session_lose(session, "%.290s", why.text);
+    } else
+        take_notifications(session);
+}
+
+/* A wait for the socket: until the deadline, or, where somebody may stop it, that has happened. */
+static int wait_for_socket(const struct pg_session *session, struct pollfd *socket, moment deadline)
+{
+    int ready = 0;
+    while (ready == 0 && clock_now() < deadline && (session->stop == NULL || !atomic_load(session->stop))) {
+        moment slice = session->stop == NULL ? deadline : clock_now() + STOP_LOOK_MS;
+        ready = poll(socket, 1, clock_until(slice < deadline ? slice : deadline));
+    }
+    return ready;
+}
+
+/* Until the next result can be taken without waiting. Returns false when the session is lost. */
+static bool await_result(struct pg_session *session, moment deadline)
+{
+    PGconn *connection = session->connection;
+    for (;;) {
+        int unsent = PQflush(connection);
+        if (unsent >= 0 && !PQisBusy(connection))
+            break;
+        struct pollfd socket = {.fd = PQsocket(connection), .events = (short)(unsent > 0 ? POLLIN | POLLOUT : POLLIN)};
+        int ready = unsent < 0 ? 1 : wait_for_socket(session, &socket, deadline);
+        if (ready == 0) {
+            pg_session_lose(session, "the database does not answer within %lld s",
+                            (long long)session->settings->patience_ms / 1000);
+            return false;
+        }
+        if (unsent < 0 || (ready > 0 && !PQconsumeInput(connection))) {
+            struct error why;
+            pg_session_words(&why, "the database went away: ", PQerrorMessage(connection));
+            pg_session_lose(session, "%.290s", why.text);
+            return false;
+        }
+    }
+    session->answered = clock_now();
+    return true;
+}
+
+/* ---- what became of it ---- */
+
+static const struct {
+    const char *state; /* or how it begins */
+    enum pg_outcome result;
+} states[] = {
+    {"23505", PG_TWICE}, {"53100", PG_FULL}, {"42P01", PG_MISSING}, {"57P", PG_LOST}, {"57014", PG_LOST},
+    {"55P03", PG_LOST},  {"08", PG_LOST},    {"25006", PG_LOST},    {"40", PG_LOST},  {"25P03", PG_LOST},
+};
+
+static enum pg_outcome judge(struct pg_session *session, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    enum pg_outcome judged = state == NULL ? PG_LOST : PG_WRONG;
+    for (size_t i = 0; state != NULL && i < sizeof states / sizeof *states; i++) {
+        if (strncmp(state, states[i].state, strlen(states[i].state)) == 0)
+            judged = states[i].result;
+    }
+    const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+    if (judged == PG_TWICE && (table == NULL || strcmp(table, "appended") != 0))
+        judged = PG_WRONG; /* an event with that id: see STATEMENT_CHECK */
+    pg_session_words(&session->why, "the database says: ", text == NULL ? PQerrorMessage(session->connection) : text);
+    return judged;
+}
+
+/* ---- statements ---- */
+
+/* A session that is closed notes nothing: pg_session_finish says that it is lost. */
+void pg_session_send(struct pg_session *session, enum statement statement, const struct params *params)
+{
+    static const struct params none = {.count = 0};
+    int formats[PARAMS_MOST];
+    char name[STATEMENT_NAME];
+    PGconn *connection = session->connection;
+    if (connection == NULL || session->sents + 2 > sizeof session->sent / sizeof *session->sent)
+        return;
+    if (params == NULL)
+        params = &none;
+    for (int i = 0; i < params->count; i++)
+        formats[i] = 1;
+    if (session->sents == 0)
+        PQenterPipelineMode(connection);
+    snprintf(name, sizeof name, "s%d", (int)statement);
+    if ((session->prepared & UINT64_C(1) << statement) == 0) {
+        PQsendPrepare(connection, name, pg_statement_texts[statement], params->count, params->type);
+        session->sent[session->sents].prepares = true;
+        session->sent[session->sents++].statement = statement;
+        session->prepared |= UINT64_C(1) << statement;
+    }
+    PQsendQueryPrepared(connection, name, params->count, params->value, params->length, formats, 1);
+    session->sent[session->sents].prepares = false;
+    session->sent[session->sents++].statement = statement;
+}
+
+/* Takes the result of one that was sent, and the end after it. */
+static PGresult *take_result(struct pg_session *session, moment deadline)
+{
+    PGresult *first = NULL, *next;
+    for (;;) {
+        if (!await_result(session, deadline)) {
+            PQclear(first);
+            return NULL;
+        }
+        next = PQgetResult(session->connection);
+        if (next == NULL)
+            return first;
+        if (PQresultStatus(next) == PGRES_PIPELINE_SYNC)
+            return next; /* no end follows it */
+        PQclear(first);
+        first = next;
+    }
+}
+
+static void clear_results(PGresult **results, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        PQclear(results[i]);
+        results[i] = NULL;
+    }
+}
+
+/* No result came: unless the server said why before, libpq does, or whoever gave up waiting did. Returns false. */
+static bool note_end(struct pg_session *session, enum pg_outcome judged)
+{
+    if (session->connection != NULL && judged == PG_DONE)
+        pg_session_words(&session->why, "the database went away: ", PQerrorMessage(session->connection));
+    return false;
+}
+
+/* Takes the results of all that was sent, and notes the first fault. Returns false when the session is lost. */
+static bool take_results(struct pg_session *session, moment deadline, PGresult **results, size_t *taken,
+                         enum pg_outcome *judged)
+{
+    for (size_t i = 0; i < session->sents; i++) {
+        PGresult *result = take_result(session, deadline);
+        if (result == NULL)
+            return note_end(session, *judged);
+        ExecStatusType status = PQresultStatus(result);
+        bool good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+        if (!good && session->sent[i].prepares)
+            session->prepared &= ~(UINT64_C(1) << session->sent[i].statement);
+        if (!good && status != PGRES_PIPELINE_ABORTED && *judged == PG_DONE)
+            *judged = judge(session, result);
+        if (good && results != NULL && !session->sent[i].prepares)
+            results[(*taken)++] = result;
+        else
+            PQclear(result);
+    }
+    PGresult *end = take_result(session, deadline); /* only now it is committed */
+    bool is_end = end != NULL && PQresultStatus(end) == PGRES_PIPELINE_SYNC;
+    if (end != NULL && !is_end && *judged == PG_DONE)
+        *judged = judge(session, end);
+    PQclear(end);
+    if (end != NULL && !is_end)
+        pg_session_lose(session, "%.290s", session->why.text);
+    return is_end;
+}
+
+enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results)
+{
+    size_t taken = 0;
+    enum pg_outcome judged = PG_DONE;
+    moment deadline = clock_now() + session->settings->patience_ms;
+    if (session->connection == NULL)
+        return PG_LOST;
+    session->warned = false;
+    bool sent = PQpipelineSync(session->connection) == 1;
+    if (!sent)
+        pg_session_lose(session, "out of memory");
+    if (!sent || !take_results(session, deadline, results, &taken, &judged))
+        judged = PG_LOST;
+    session->sents = 0;
+    if (judged == PG_DONE && session->warned)
+        judged = PG_LOST;
+    if (session->connection != NULL) {
+        take_notifications(session);
+        PQexitPipelineMode(session->connection);
+    }
+    if (judged == PG_LOST && session->connection != NULL) {
+        struct error why = session->why;
+        pg_session_lose(session, "%.290s", why.text);
+    }
+    if (judged != PG_DONE && results != NULL)
+        clear_results(results, taken);
+    return judged;
+}
+
+enum pg_outcome pg_session_run(struct pg_session *session, enum statement statement, const struct params *params,
+                               PGresult **result)
+{
+    pg_session_send(session, statement, params);
+    return pg_session_finish(session, result);
+}
+
+enum pg_outcome pg_session_text(struct pg_session *session, const char *text, int64_t patience_ms)
+{
+    enum pg_outcome judged = PG_DONE;
+    moment deadline = clock_now() + patience_ms;
+    if (session->connection == NULL)
+        return PG_LOST;
+    session->warned = false;
+    if (!PQsendQuery(session->connection, text))
+        return pg_session_lose(session, "out of memory");
+    for (;;) {
+        if (!await_result(session, deadline))
+            return PG_LOST;
+        PGresult *result = PQgetResult(session->connection);
+        if (result == NULL)
+            break;
+        ExecStatusType status = PQresultStatus(result);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && judged == PG_DONE)
+            judged = judge(session, result);
+        PQclear(result);
+    }
+    take_notifications(session);
+    if (judged == PG_DONE && session->warned)
+        judged = PG_LOST;
+    if (judged != PG_LOST)
+        return judged;
+    struct error why = session->why;
+    return pg_session_lose(session, "%.290s", why.text);
+}

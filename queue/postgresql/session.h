@@ -1,0 +1,121 @@
+/* A connection to the database, and statements on it: each wait has a deadline of its own, for the kernel of a server
+ * that is stopped goes on acknowledging what is sent. One thread at a time. */
+#ifndef QUEUE_POSTGRESQL_SESSION_H
+#define QUEUE_POSTGRESQL_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/config.h"
+#include "queue/postgresql/libpq.h"
+#include "queue/postgresql/statements.h"
+
+#define SCHEMA_VERSION 1
+
+/* Advisory locks count per database, which is the queue's own. */
+#define LOCK_CLASS 0x436c7363 /* the first key of all of them */
+#define LOCK_CONSUMER 0
+#define LOCK_SCHEMA 1
+
+/* What became of a transaction. */
+enum pg_outcome {
+    PG_DONE,    /* committed, on every standby that synchronous_standby_names asks for */
+    PG_TWICE,   /* rolled back: the group of appends has been stored before (23505 of `appended`) */
+    PG_LOST,    /* unknown: the session ended, or a standby did not confirm; the session is closed */
+    PG_FULL,    /* rolled back: the server's disk is full */
+    PG_MISSING, /* rolled back: a table does not exist */
+    PG_WRONG,   /* rolled back, for the reason in session->why */
+};
+
+struct pg_settings {
+    const char *role;    /* in application_name: "appends" */
+    int64_t patience_ms; /* the longest wait for an answer */
+    int64_t idle_ms;     /* the server ends a session that says nothing for so long; 0: never */
+};
+
+struct pg_session {
+    const struct config *config;
+    const struct pg_settings *settings;
+    PGconn *connection;      /* NULL: closed */
+    const atomic_bool *stop; /* set: waits end soon; NULL: nobody sets it */
+    struct error why;        /* of the last result but PG_DONE */
+    bool warned;             /* a WARNING came since the last result */
+    bool notified;           /* a notification came; the caller clears it */
+    bool asked;              /* one came that says that a command asks for something; likewise */
+    uint64_t prepared;       /* one bit for each statement */
+    moment answered;         /* when the server answered last */
+    struct {
+        enum statement statement;
+        bool prepares;
+    } sent[16];
+    size_t sents;
+    struct source_number *number; /* the sources, as far as this session has met them */
+    size_t numbers;
+};
+
+struct source_number {
+    char *name;
+    int32_t number;
+};
+
+/* Sets up a closed session; settings are borrowed. */
+void pg_session_init(struct pg_session *session, const struct config *config, const struct pg_settings *settings);
+
+/* Closes it, and frees what it holds; it may be opened again. */
+void pg_session_close(struct pg_session *session);
+
+/* ---- connect.c ---- */
+
+/* Connects, unless that was done, and makes the schema where there is none. Blocks for 2 seconds for each host. Returns
+ * PG_DONE, PG_LOST (nothing was reached) or PG_WRONG. */
+enum pg_outcome pg_session_open(struct pg_session *session);
+
+/* ---- session.c ---- */
+
+/* Ends the connection, for the reason; returns PG_LOST. */
+enum pg_outcome pg_session_lose(struct pg_session *session, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Sends a statement; those of one pg_session_finish are one transaction. Failures show there. */
+void pg_session_send(struct pg_session *session, enum statement statement, const struct params *params);
+
+/* Commits what was sent, and waits. results (NULL: nobody wants them) has room for one of each statement, in their
+ * order; after PG_DONE the caller frees them with PQclear. */
+enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results);
+
+/* One statement as a transaction. */
+enum pg_outcome pg_session_run(struct pg_session *session, enum statement statement, const struct params *params,
+                               PGresult **result);
+
+/* Runs SQL without parameters, such as LISTEN or several statements; ends the wait after patience_ms. */
+enum pg_outcome pg_session_text(struct pg_session *session, const char *text, int64_t patience_ms);
+
+/* Takes up what the server says unasked. */
+void pg_session_take_in(struct pg_session *session);
+
+/* The number of a source; 0: there is none. add: makes one. */
+enum pg_outcome pg_session_number(struct pg_session *session, const char *source, bool add, int32_t *number);
+
+/* Sets an error to text of libpq's in one line. */
+void pg_session_words(struct error *why, const char *before, const char *text);
+
+/* Forgets the numbers of sources that it has met. */
+void pg_session_forget_sources(struct pg_session *session);
+
+/* Sets why to the session's. Returns false. */
+bool pg_session_failed(const struct pg_session *session, struct error *why);
+
+/* ---- schema.c ---- */
+
+/* Makes the tables where there are none. Under a lock, for many processes may start at once. */
+enum pg_outcome pg_schema_make(struct pg_session *session);
+
+/* Makes a source, in the same way. */
+enum pg_outcome pg_schema_add_source(struct pg_session *session, const char *source);
+
+#endif

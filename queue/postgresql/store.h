@@ -1,0 +1,143 @@
+/* The inside of the engine `postgresql`: its parts, each with connections of its own, opened when they are first
+ * needed: appending (one for the process's writer), owning (one, and one of the keeper's), inspecting (one). */
+#ifndef QUEUE_POSTGRESQL_STORE_H
+#define QUEUE_POSTGRESQL_STORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "queue/engine.h"
+#include "queue/postgresql/session.h"
+
+#define ANSWER_MS 3000   /* the longest wait of who appends and who forwards */
+#define INSPECT_MS 60000 /* of who counts millions */
+
+struct appends;
+struct keeper;
+
+struct pg_queue {
+    const struct config *config;
+    struct appends *appends;
+    struct pg_session look; /* of inspection */
+
+    /* the owner's, of its thread */
+    struct pg_session own;
+    bool owned;
+    bool lost;             /* it was owned, and is no more */
+    bool any_letter;       /* there may be dead letters */
+    bool asked;            /* there may be requests */
+    atomic_bool is_steady; /* this machine's clock and the server's agree */
+    int wake_fd;           /* epoll: the owner's connection, and the timer */
+    int timer_fd;
+    struct gap *gap; /* of each source that was read */
+    size_t gaps;
+    struct keeper *keeper;
+};
+
+/* ---- append.c: events into the database. One writer thread and one connection a process; what comes while a group is
+ * being committed is the next group. ---- */
+
+/* Returns NULL when memory is out. */
+struct appends *appends_new(const struct config *config);
+
+/* Ends the writer; what it holds is answered first. */
+void appends_free(struct appends *appends);
+
+void appends_start(struct appends *appends);
+void appends_stop_by(struct appends *appends, moment deadline);
+
+/* As queue_append. */
+enum queue_result appends_put(struct appends *appends, const char *source, const char *body, size_t length,
+                              moment deadline, struct error *why);
+
+/* As queue_has_reader, on the writer's connection. */
+bool appends_see_owner(struct appends *appends);
+
+/* Wakes the owner: something was appended. asks: a command asks for something. On any session. */
+void notify_owner(struct pg_session *session, bool asks);
+
+/* How full the queue is. */
+enum pg_outcome room_read(struct pg_session *session, const struct config *config, struct queue_room *room);
+
+/* Whether that is too full for another event, with the words for Close's log. */
+bool room_is_full(const struct queue_room *room, const struct config *config, struct error *why);
+
+/* ---- owner.c: the consumer lock, which lives as long as the owner's session, and reading. What fails because that
+ * session ended has lost the queue (queue_is_lost). ---- */
+
+void owner_init(struct pg_queue *queue);
+bool pg_claim(void *state, struct error *why);
+bool pg_is_lost(void *state);
+void pg_release(struct pg_queue *queue);
+int pg_wake_fd(void *state);
+void pg_clear_wakeup(void *state);
+bool pg_is_steady(void *state);
+
+/* Notes what a call on the owner's session came to, and says so to its caller: true for PG_DONE. */
+bool pg_owned_done(struct pg_queue *queue, enum pg_outcome result, struct error *why);
+
+/* The same for one that may not be called without the claim. */
+bool pg_may_own(struct pg_queue *queue, struct error *why);
+
+/* ---- reading.c ---- */
+
+void gaps_free(struct pg_queue *queue);
+int pg_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes, struct events *found,
+            struct error *why);
+int pg_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes, struct events *found,
+             size_t *asked, struct error *why);
+bool pg_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
+              struct error *why);
+
+/* Of who owns nothing: on the inspecting session, and without proof that nothing is missing. */
+int pg_list(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes, struct events *found,
+            struct error *why);
+
+/* As the calls without `read_`, of a process that owns nothing. */
+enum pg_outcome read_next(struct pg_session *session, int32_t number, uint64_t after, size_t max_count,
+                          size_t max_bytes, struct events *found);
+enum pg_outcome read_known(struct pg_session *session, const struct config *config, int32_t number, bool letters,
+                           const struct identity *identities, size_t count, struct known *known);
+enum pg_outcome read_notes(struct pg_session *session, int32_t number, struct notes *notes);
+
+/* ---- settle.c ---- */
+
+bool pg_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+bool pg_note(void *state, const char *source, struct notes *notes, bool put, struct error *why);
+
+/* ---- keeper.c: the owner's housekeeping, in a thread with a connection of its own: vacuum, the end of dead letters,
+ * of identities, and of what appends have noted. ---- */
+
+/* Returns NULL where it cannot be started: the next claim tries again. is_steady is borrowed. */
+struct keeper *keeper_start(const struct config *config, const atomic_bool *is_steady);
+void keeper_stop(struct keeper *keeper);
+
+/* Events were settled. */
+void keeper_call(struct keeper *keeper);
+
+/* How long before its end a dead letter is told of. */
+int64_t letters_notice(int64_t dead_retention_ms);
+
+/* ---- requests.c, inspect.c ---- */
+
+bool pg_take_request(void *state, struct queue_request *request);
+void pg_answer_request(void *state, int64_t number, bool done, const char *words);
+bool pg_ask(void *state, const struct queue_request *request, int64_t *number, struct error *why);
+void pg_remind(void *state);
+bool pg_answer(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why);
+bool pg_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct error *why);
+
+extern const struct inspection postgresql_inspection;
+
+/* Opens the inspecting session. Returns false with the reason. */
+bool pg_look(struct pg_queue *queue, struct error *why);
+
+/* Of a call on it: true for PG_DONE, else false with the reason. */
+bool pg_looked(struct pg_queue *queue, enum pg_outcome result, struct error *why);
+
+/* ---- move.c ---- */
+
+bool pg_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);
+
+#endif
