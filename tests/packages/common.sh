@@ -108,6 +108,8 @@ prepare() {
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started when a package is installed
     chmod 755 "$root/usr/sbin/policy-rc.d"
+    mkdir -p "$root/etc/postgresql-common"
+    echo "create_main_cluster = false" >"$root/etc/postgresql-common/createcluster.conf" # each test makes one of its own
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fast"
 }
 
