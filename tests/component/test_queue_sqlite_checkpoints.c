@@ -296,8 +296,8 @@ static void commits_that_take_room_let_the_log_be_copied(void)
     }
     atomic_store(&enough, true);
     pthread_join(thread, NULL);
-    printf("(%u of %u met a commit) ", held_off, LOOKS);
-    check(failed == 0, "%u of %u times nothing was copied", failed, LOOKS);
+    printf("(%u of %d met a commit) ", held_off, LOOKS);
+    check(failed == 0, "%u of %d times nothing was copied", failed, LOOKS);
     checkpointer_close(&beside);
     database_close(&writer);
     queue_close(queue);

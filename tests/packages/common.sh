@@ -149,18 +149,21 @@ chroot_copy() {
 
 # chroot_drop: ends what runs in it, and removes it.
 chroot_drop() {
-    local pid
-    for pid in $(inside_pids); do
-        kill -KILL "$pid" 2>/dev/null
-    done
     wait_for 10 nobody_inside
     umount_inside
     ! mountpoint -q "$root" || umount "$root"
     rm -rf --one-file-system "$root" "$root.changes" # never the machine's /dev, should it still be there
 }
 
+# Ends what runs in it; succeeds when there was nothing. Again and again: a server whose worker is ended first starts
+# another one before it is ended itself.
 nobody_inside() {
-    [ -z "$(inside_pids)" ]
+    local pid pids
+    pids=$(inside_pids)
+    for pid in $pids; do
+        kill -KILL "$pid" 2>/dev/null
+    done
+    [ -z "$pids" ]
 }
 
 # The processes in the chroot: those that have its root.
