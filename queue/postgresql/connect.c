@@ -178,7 +178,9 @@ static bool note_number(struct pg_session *session, const char *name, int32_t nu
         free(copy);
         return false;
     }
-    at[session->numbers++] = (struct source_number){copy, number};
+    at += session->numbers++;
+    at->name = copy;
+    at->number = number;
     return true;
 }
 

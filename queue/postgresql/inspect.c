@@ -209,7 +209,7 @@ static int pg_letters(void *state, const char *source, uint64_t after, size_t ma
     enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_LETTERS, &params, &rows);
     int count = result == PG_DONE ? PQntuples(rows) : 0;
     for (int i = 0; i < count && take_letter(rows, i, found); i++)
-        continue;
+        ;
     PQclear(rows);
     letters_finish(found);
     if (!pg_looked(queue, result, why))

@@ -41,7 +41,7 @@ static bool rest(struct keeper *keeper, int64_t ms, bool *settled)
     moment until = clock_now() + ms;
     pthread_mutex_lock(&keeper->lock);
     while (!atomic_load(&keeper->ending) && clock_condition_wait(&keeper->called, &keeper->lock, until))
-        continue;
+        ;
     bool ending = atomic_load(&keeper->ending);
     *settled = keeper->settled;
     keeper->settled = false;

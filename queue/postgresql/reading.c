@@ -131,7 +131,7 @@ enum pg_outcome read_next(struct pg_session *session, int32_t number, uint64_t a
     events_clear(found);
     enum pg_outcome result = pg_session_run(session, STATEMENT_NEXT, &params, &rows);
     for (int i = 0; result == PG_DONE && i < PQntuples(rows) && take_event(rows, i, 0, found); i++)
-        continue;
+        ;
     if (result == PG_DONE && PQntuples(rows) > 0 && found->count == 0) {
         error_set(&session->why, "out of memory");
         result = PG_WRONG;
