@@ -83,10 +83,10 @@ struct lock_holder lock_find_holder(const char *path);
 /* Whether the descriptor's file is still the one at the path. */
 bool lock_is_current(int fd, const char *path);
 
-/* ---- Memory-mapped files that survive a full disk. Writing to a mapped page for which the file system has no space,
- * or accessing a page beyond the end of a truncated file, raises SIGBUS, which ends the process; on copy-on-write file
- * systems this happens even after preallocation. A guarded mapping replaces the page by private memory with its
- * contents, as far as they can be read, and continues unshared. ---- */
+/* ---- mapping.c: Memory-mapped files that survive a full disk. Writing to a mapped page for which the file system has
+ * no space, or accessing a page beyond the end of a truncated file, raises SIGBUS, which ends the process; on
+ * copy-on-write file systems this happens even after preallocation. A guarded mapping replaces the page by private
+ * memory with its contents, as far as they can be read, and continues unshared. ---- */
 
 /* Maps that many bytes of the file, shared and guarded. Takes ownership of fd, also on failure. Returns NULL with
  * errno. Installs a SIGBUS handler, which passes faults of other memory to the handler installed before, and unblocks

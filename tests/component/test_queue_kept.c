@@ -49,13 +49,6 @@ static struct queue *open_again(void)
     return queue_rig_open(&made);
 }
 
-static void append(struct queue *queue, const char *source, const char *body)
-{
-    struct error why = {0};
-    CU_ASSERT_EQUAL(queue_append(queue, source, body, strlen(body), clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
-    CU_ASSERT_STRING_EQUAL(why.text, "");
-}
-
 static struct identity numbered(unsigned number, int64_t updated)
 {
     struct identity identity = {.updated_us = updated};
@@ -85,31 +78,16 @@ static struct known known_of(struct queue *queue, const char *source, unsigned n
     return known;
 }
 
-static struct counts counts_of(struct queue *queue, const char *source)
-{
-    struct counts counts;
-    struct error why;
-    CU_ASSERT_TRUE(queue_count(queue, source, &counts, &why));
-    return counts;
-}
-
-static void own(struct queue *queue)
-{
-    struct error why = {0};
-    CU_ASSERT_TRUE(queue_claim(queue, &why));
-    CU_ASSERT_STRING_EQUAL(why.text, "");
-}
-
 static void events_survive_and_keep_their_order(void)
 {
     struct error why;
     struct queue *queue = open_new("survive");
-    append(queue, "one", "first");
-    append(queue, "two", "other");
-    append(queue, "one", "second");
+    queue_rig_append(queue, "one", "first");
+    queue_rig_append(queue, "two", "other");
+    queue_rig_append(queue, "one", "second");
     queue_close(queue);
     queue = open_again();
-    own(queue);
+    queue_rig_claim(queue);
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 2);
     CU_ASSERT_NSTRING_EQUAL(found.at[0].body, "first", 5);
     CU_ASSERT_NSTRING_EQUAL(found.at[1].body, "second", 6);
@@ -124,15 +102,15 @@ static void an_id_is_never_used_twice(void)
 {
     struct error why;
     struct queue *queue = open_new("ids");
-    own(queue);
-    append(queue, "one", "a");
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "a");
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);
     uint64_t first = found.at[0].id;
     settle(queue, "one", verdict_on(first, VERDICT_DELIVERED, 1, NULL));
     queue_close(queue);
     queue = open_again();
-    own(queue);
-    append(queue, "one", "b");
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "b");
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);
     CU_ASSERT_TRUE(found.at[0].id > first);
     queue_close(queue);
@@ -142,9 +120,9 @@ static void settled_events_are_gone_counted_and_known(void)
 {
     struct error why;
     struct queue *queue = open_new("settled");
-    own(queue);
+    queue_rig_claim(queue);
     for (int i = 0; i < 4; i++)
-        append(queue, "one", "body");
+        queue_rig_append(queue, "one", "body");
     struct verdict verdicts[] = {
         verdict_on(1, VERDICT_DELIVERED, 1, NULL),
         verdict_on(2, VERDICT_DUPLICATE, 1, NULL),
@@ -155,7 +133,7 @@ static void settled_events_are_gone_counted_and_known(void)
     CU_ASSERT_TRUE(queue_settle(queue, "one", verdicts, 4, &why)); /* again, as after a crash: counts nothing */
     CU_ASSERT_EQUAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);
     for (int round = 0; round < 2; round++) { /* the second time from disk */
-        struct counts counts = counts_of(queue, "one");
+        struct counts counts = queue_rig_counts(queue, "one");
         CU_ASSERT_EQUAL(counts.accepted, 4);
         CU_ASSERT_EQUAL(counts.delivered, 1);
         CU_ASSERT_EQUAL(counts.duplicates, 1);
@@ -169,7 +147,7 @@ static void settled_events_are_gone_counted_and_known(void)
         CU_ASSERT_FALSE(known_of(queue, "two", 1).delivered);
         queue_close(queue);
         queue = open_again();
-        own(queue);
+        queue_rig_claim(queue);
     }
     queue_close(queue);
 }
@@ -180,8 +158,8 @@ static void dead_letters_are_kept_replayed_and_resolved(void)
     struct letters letters = {0};
     size_t done;
     struct queue *queue = open_new("dead");
-    own(queue);
-    append(queue, "one", "poison");
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "poison");
     settle(queue, "one", verdict_on(1, VERDICT_DEAD, 7, "the data plane answered 400"));
     CU_ASSERT_TRUE(known_of(queue, "one", 7).dead);
     CU_ASSERT_FALSE(known_of(queue, "one", 7).delivered);
@@ -197,9 +175,9 @@ static void dead_letters_are_kept_replayed_and_resolved(void)
     CU_ASSERT_EQUAL(done, 0); /* it is on its way already */
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);
     CU_ASSERT_TRUE(found.at[0].replay);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").accepted, 1);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, 1); /* and no dead letter besides: it is one event */
-    CU_ASSERT_EQUAL(counts_of(queue, "one").dead, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").accepted, 1);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").waiting, 1); /* and no dead letter besides: it is one event */
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").dead, 0);
 
     settle(queue, "one", verdict_on(found.at[0].id, VERDICT_DEAD, 7, "again"));
     CU_ASSERT_EQUAL_FATAL(queue_letters(queue, "one", 0, 10, 4096, &letters, &why), 1);
@@ -210,8 +188,8 @@ static void dead_letters_are_kept_replayed_and_resolved(void)
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);
     settle(queue, "one", verdict_on(found.at[0].id, VERDICT_DELIVERED, 7, NULL));
     CU_ASSERT_EQUAL(queue_letters(queue, NULL, 0, 10, 4096, &letters, &why), 0);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").dead, 0);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").dead, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").waiting, 0);
     letters_free(&letters);
     queue_close(queue);
 }
@@ -219,12 +197,12 @@ static void dead_letters_are_kept_replayed_and_resolved(void)
 static void delivering_resolves_dead_letters_of_the_same_identity(void)
 {
     struct queue *queue = open_new("resolve");
-    own(queue);
-    append(queue, "one", "a");
-    append(queue, "one", "a, by Close's retry");
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "a");
+    queue_rig_append(queue, "one", "a, by Close's retry");
     settle(queue, "one", verdict_on(1, VERDICT_DEAD, 7, "no"));
     settle(queue, "one", verdict_on(2, VERDICT_DELIVERED, 7, NULL));
-    CU_ASSERT_EQUAL(counts_of(queue, "one").dead, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").dead, 0);
     queue_close(queue);
 }
 
@@ -232,7 +210,7 @@ static void notes_survive(void)
 {
     struct error why;
     struct queue *queue = open_new("notes");
-    own(queue);
+    queue_rig_claim(queue);
     struct notes notes = {.tries = 3,
                           .since_ms = 5,
                           .next_ms = 7,
@@ -243,7 +221,7 @@ static void notes_survive(void)
     CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
     queue_close(queue);
     queue = open_again();
-    own(queue);
+    queue_rig_claim(queue);
     struct notes read = {0};
     CU_ASSERT_TRUE(queue_note(queue, "one", &read, false, &why));
     CU_ASSERT_EQUAL(read.tries, 3);
@@ -260,7 +238,7 @@ static void one_process_owns_the_reading(void)
     struct error why;
     char host[256] = "", words[300];
     struct queue *first = open_new("own"), *second = open_again();
-    own(first);
+    queue_rig_claim(first);
     gethostname(host, sizeof host - 1);
     snprintf(words, sizeof words, "process %ld on %.63s", (long)getpid(), host);
     CU_ASSERT_FALSE(queue_claim(second, &why));
@@ -282,7 +260,7 @@ static void a_full_queue_takes_no_more(void)
     CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + PATIENCE_MS, &why), QUEUE_FULL);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "queue_max_bytes"));
     made.config.queue_max_bytes = (int64_t)1 << 40;
-    append(queue, "one", "x");
+    queue_rig_append(queue, "one", "x");
     queue_close(queue);
 }
 
@@ -364,9 +342,9 @@ static void threads_and_processes_append_at_once(void)
         CU_ASSERT_TRUE(waitpid(children[i], &status, 0) > 0); /* no other child: process 1 inherits some */
         CU_ASSERT_EQUAL(status, 0);
     }
-    own(queue);
+    queue_rig_claim(queue);
     CU_ASSERT_EQUAL(count_distinct(queue, (PROCESSES + 1) * THREADS), (PROCESSES + 1) * THREADS * EACH);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").accepted, (PROCESSES + 1) * THREADS * EACH);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").accepted, (PROCESSES + 1) * THREADS * EACH);
     queue_close(queue);
 }
 
@@ -375,15 +353,15 @@ static void events_of_a_renamed_source_move(void)
     struct error why;
     struct moved moved;
     struct queue *queue = open_new("move");
-    append(queue, "one", "a");
-    append(queue, "one", "b");
-    append(queue, "two", "c");
+    queue_rig_append(queue, "one", "a");
+    queue_rig_append(queue, "one", "b");
+    queue_rig_append(queue, "two", "c");
     CU_ASSERT_TRUE(queue_move(queue, "one", "two", &moved, &why));
     CU_ASSERT_EQUAL(moved.events, 2);
     CU_ASSERT_EQUAL(queue_next(queue, "two", 0, 10, 4096, &found, &why), 3);
     CU_ASSERT_NSTRING_EQUAL(found.at[2].body, "b", 1);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, 0);
-    CU_ASSERT_EQUAL(counts_of(queue, "two").waiting, 3);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").waiting, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "two").waiting, 3);
     CU_ASSERT_FALSE(queue_move(queue, "nobody", "two", &moved, &why));
     queue_close(queue);
 }

@@ -95,14 +95,6 @@ static void make_letters(struct queue *queue, size_t count, size_t length)
     CU_ASSERT_STRING_EQUAL(why.text, "");
 }
 
-static struct counts counts_of(struct queue *queue)
-{
-    struct counts counts;
-    struct error why;
-    CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
-    return counts;
-}
-
 static struct queue_room room_of(struct queue *queue)
 {
     struct queue_room room;
@@ -134,11 +126,11 @@ static void old_letters_end(void)
     struct letters letters = {0};
     make_old_letters("end", true);
     struct queue *queue = open_queue();
-    CU_ASSERT_EQUAL(counts_of(queue).dead, 99); /* one is on its way, and waits */
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").dead, 99); /* one is on its way, and waits */
     CU_ASSERT_TRUE(queue_claim(queue, &why));
-    for (moment end = clock_now() + PATIENCE_MS; counts_of(queue).ended < 69 && clock_now() < end;)
+    for (moment end = clock_now() + PATIENCE_MS; queue_rig_counts(queue, "one").ended < 69 && clock_now() < end;)
         usleep(10000);
-    struct counts counts = counts_of(queue);
+    struct counts counts = queue_rig_counts(queue, "one");
     CU_ASSERT_EQUAL(counts.ended, 69);
     CU_ASSERT_EQUAL(counts.dead, 30);
     CU_ASSERT_EQUAL(counts.accepted, 100); /* what became of events stays as it was */
@@ -160,8 +152,8 @@ static void expect_all_kept(struct queue *queue)
     struct error why;
     CU_ASSERT_TRUE(queue_claim(queue, &why));
     usleep(300000); /* it begins at once, and needs a few milliseconds */
-    CU_ASSERT_EQUAL(counts_of(queue).ended, 0);
-    CU_ASSERT_EQUAL(counts_of(queue).dead, 99);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").ended, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").dead, 99);
 }
 
 static void nothing_ends_by_a_clock_that_was_set(void)
@@ -178,7 +170,7 @@ static void nothing_ends_for_ever(void)
     made.config.dead_retention_ms = 0;
     struct queue *queue = open_queue();
     expect_all_kept(queue);
-    CU_ASSERT_EQUAL(counts_of(queue).ending, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").ending, 0);
     queue_close(queue);
     made.config.dead_retention_ms = 90 * DAY_MS;
 }
@@ -188,20 +180,20 @@ static void the_end_is_told_a_week_before(void)
 {
     struct queue *queue = open_new("told");
     make_letters(queue, 5, 10);
-    CU_ASSERT_EQUAL(counts_of(queue).ending, 0);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").ending, 0);
     queue_close(queue);
     change("UPDATE letter SET died = died - 84 * 86400000 WHERE id <= 2;"
            "UPDATE letter SET died = died - 82 * 86400000 WHERE id = 3;"
            "UPDATE count SET n = n - 8 * 86400000 WHERE source = 0 AND kind = 13");
     queue = open_queue();
-    CU_ASSERT_EQUAL(counts_of(queue).ending, 2);
-    int64_t left_ms = counts_of(queue).ending_ms - clock_unix_ms();
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").ending, 2);
+    int64_t left_ms = queue_rig_counts(queue, "one").ending_ms - clock_unix_ms();
     CU_ASSERT_TRUE(left_ms > 5 * DAY_MS && left_ms <= 6 * DAY_MS);
     queue_close(queue);
     change("UPDATE letter SET died = died - 1000 * 86400000 WHERE id <= 2;"
            "UPDATE count SET n = n + 8 * 86400000 WHERE source = 0 AND kind = 13");
     queue = open_queue();
-    left_ms = counts_of(queue).ending_ms - clock_unix_ms();
+    left_ms = queue_rig_counts(queue, "one").ending_ms - clock_unix_ms();
     CU_ASSERT_TRUE(left_ms > 6 * DAY_MS && left_ms <= 7 * DAY_MS);
     queue_close(queue);
 }
@@ -317,7 +309,7 @@ static void settle_as(struct queue *queue, uint64_t id, enum verdict_kind kind, 
 
 static void expect_sum(struct queue *queue, uint64_t accepted, uint64_t discarded)
 {
-    struct counts counts = counts_of(queue);
+    struct counts counts = queue_rig_counts(queue, "one");
     CU_ASSERT_EQUAL(counts.accepted, accepted);
     CU_ASSERT_EQUAL(counts.discarded, discarded);
     CU_ASSERT_EQUAL(counts.accepted, counts.delivered + counts.duplicates + counts.dropped + counts.waiting +

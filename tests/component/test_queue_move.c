@@ -98,14 +98,6 @@ static size_t count_known(struct queue *queue, const char *source, unsigned firs
     return n;
 }
 
-static struct counts counts_of(struct queue *queue, const char *source)
-{
-    struct counts counts;
-    struct error why = {0};
-    CU_ASSERT_FATAL(queue_count(queue, source, &counts, &why));
-    return counts;
-}
-
 /* Source one: delivered, dead, waiting. Source two has some of its own. */
 static void fill(struct queue *queue)
 {
@@ -119,7 +111,7 @@ static void fill(struct queue *queue)
 static void check_all_is_moved(struct queue *queue, const char *when)
 {
     struct error why = {0};
-    struct counts one = counts_of(queue, "one"), two = counts_of(queue, "two");
+    struct counts one = queue_rig_counts(queue, "one"), two = queue_rig_counts(queue, "two");
     check(one.accepted == 0 && one.delivered == 0 && one.dead == 0 && one.waiting == 0,
           "%s: nothing counts for the old source: accepted %llu, delivered %llu, dead %llu, waiting %llu", when,
           (unsigned long long)one.accepted, (unsigned long long)one.delivered, (unsigned long long)one.dead,

@@ -41,35 +41,13 @@ static struct queue *open_again(void)
     return queue_rig_open(&made);
 }
 
-static void append(struct queue *queue, const char *source, const char *body)
-{
-    struct error why = {0};
-    CU_ASSERT_EQUAL(queue_append(queue, source, body, strlen(body), clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
-    CU_ASSERT_STRING_EQUAL(why.text, "");
-}
-
-static struct counts counts_of(struct queue *queue, const char *source)
-{
-    struct counts counts;
-    struct error why;
-    CU_ASSERT_TRUE(queue_count(queue, source, &counts, &why));
-    return counts;
-}
-
-static void own(struct queue *queue)
-{
-    struct error why = {0};
-    CU_ASSERT_TRUE(queue_claim(queue, &why));
-    CU_ASSERT_STRING_EQUAL(why.text, "");
-}
-
 static void others_cannot_get_in(void)
 {
     struct error why = {0};
     struct stat status;
     char path[PATH_SIZE];
     struct queue *queue = open_new("private");
-    append(queue, "one", "x");
+    queue_rig_append(queue, "one", "x");
     static const char *const files[] = {"queue.db",   "queue.db-wal", "queue.db-shm",
                                         "write.lock", "open.lock",    "reserve"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -101,8 +79,8 @@ static void a_damaged_queue_is_moved_aside_and_salvaged(void)
     memset(body, 'x', sizeof body - 1);
     body[sizeof body - 1] = '\0';
     for (int i = 0; i < 200; i++)
-        append(queue, "one", body);
-    own(queue);
+        queue_rig_append(queue, "one", body);
+    queue_rig_claim(queue);
     CU_ASSERT_TRUE(queue_check(queue, count_fault, &reported, &faults, &why));
     CU_ASSERT_EQUAL(faults, 0);
     queue_close(queue); /* its housekeeper has copied all into the database */
@@ -131,9 +109,9 @@ static void a_damaged_queue_is_moved_aside_and_salvaged(void)
     CU_ASSERT_EQUAL(faults, 0);
     int left = queue_next(queue, "one", 0, 1000, (size_t)1 << 30, &found, &why);
     CU_ASSERT_TRUE(left >= 180 && left < 200);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, (uint64_t)left);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").waiting, (uint64_t)left);
     uint64_t last = found.at[left - 1].id;
-    append(queue, "one", "new");
+    queue_rig_append(queue, "one", "new");
     CU_ASSERT_EQUAL(queue_next(queue, "one", last, 10, 4096, &found, &why), 1);
     CU_ASSERT_EQUAL(found.at[0].id, 201);
     queue_close(queue);
@@ -144,7 +122,7 @@ static void a_backup_is_a_queue(void)
     struct error why;
     char path[PATH_SIZE];
     struct queue *queue = open_new("backup");
-    append(queue, "one", "kept");
+    queue_rig_append(queue, "one", "kept");
     path_join(path, directory, "restored");
     CU_ASSERT_EQUAL_FATAL(mkdir(path, 0700), 0);
     path_join(path, directory, "restored/queue.db");

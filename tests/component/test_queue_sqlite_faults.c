@@ -41,11 +41,6 @@ static void use_state(const char *name, unsigned number)
     made.config.state_dir = state;
 }
 
-static struct queue *open_well(void)
-{
-    return queue_rig_open(&made);
-}
-
 /* Bodies are "body N", and then some, so that they take more than one page together. */
 static enum queue_result append_saying(struct queue *queue, unsigned number, struct error *why)
 {
@@ -107,7 +102,7 @@ static void check_integrity(struct queue *queue)
 static void check_appended(const enum queue_result said[], unsigned count)
 {
     struct there there;
-    struct queue *queue = open_well();
+    struct queue *queue = queue_rig_open(&made);
     look(queue, &there);
     for (unsigned i = 0; i < count; i++) {
         check(there.times[i] == 1 || (said[i] != QUEUE_STORED && there.times[i] == 0),
@@ -124,7 +119,7 @@ static void check_append_fails(const char *name, int code, bool for_ever)
     bool failed = true;
     use_state(name, (unsigned)code);
     for (n = 1; failed && n < CALLS_MOST && count + 3 < BODIES; n++) {
-        struct queue *queue = open_well();
+        struct queue *queue = queue_rig_open(&made);
         said[count] = append(queue, count);
         CU_ASSERT_EQUAL(said[count], QUEUE_STORED);
         count++;
@@ -161,7 +156,7 @@ static void an_append_meets_too_little_memory(void)
     unsigned refused = 0;
     use_state("memory", 0);
     for (unsigned i = 0; i < 200; i++) {
-        struct queue *queue = open_well();
+        struct queue *queue = queue_rig_open(&made);
         sqlite3_hard_heap_limit64(sqlite3_memory_used() + 256 * (sqlite3_int64)i);
         said[2 * i] = append(queue, 2 * i);
         sqlite3_hard_heap_limit64(0);
@@ -189,7 +184,7 @@ static void check_opening_fails(const char *name, int code, bool with_event)
         enum queue_result said[2] = {QUEUE_BROKEN, QUEUE_BROKEN};
         use_state(name, n);
         if (with_event) {
-            struct queue *queue = open_well();
+            struct queue *queue = queue_rig_open(&made);
             said[0] = append(queue, 0);
             CU_ASSERT_EQUAL(said[0], QUEUE_STORED);
             queue_close(queue);
@@ -236,7 +231,7 @@ static void check_settled(bool said, unsigned n)
     struct identity identities[3] = {numbered(0), numbered(1), numbered(2)};
     struct counts counts;
     struct error why = {0};
-    struct queue *queue = open_well();
+    struct queue *queue = queue_rig_open(&made);
     CU_ASSERT_TRUE(queue_claim(queue, &why));
     look(queue, &there);
     CU_ASSERT_TRUE(queue_known(queue, "one", identities, 3, known, &why));
@@ -259,7 +254,7 @@ static void check_settling_fails(const char *name, int code, bool for_ever)
     for (unsigned n = 1; n <= 20; n++) {
         struct error why = {0};
         use_state(name, n);
-        struct queue *queue = open_well();
+        struct queue *queue = queue_rig_open(&made);
         CU_ASSERT_TRUE(queue_claim(queue, &why));
         for (unsigned i = 0; i < 3; i++)
             CU_ASSERT_EQUAL(append(queue, i), QUEUE_STORED);
@@ -340,7 +335,7 @@ static void record_work(void)
     struct writer writers[THREADS];
     struct error why = {0};
     use_state("power", 0);
-    struct queue *queue = open_well();
+    struct queue *queue = queue_rig_open(&made);
     disk_record(state);
     CU_ASSERT_TRUE(queue_claim(queue, &why));
     for (unsigned i = 0; i < THREADS; i++) {
@@ -353,15 +348,20 @@ static void record_work(void)
     queue_close(queue);
 }
 
+static struct queue *open_after_cut(const char *name, size_t cut, unsigned random)
+{
+    use_state(name, (unsigned)cut);
+    CU_ASSERT_EQUAL_FATAL(mkdir(state, 0700), 0);
+    disk_after_cut(state, cut, random);
+    return queue_rig_open(&made);
+}
+
 static void check_cut(size_t cut, unsigned random)
 {
     struct there there;
     struct known known;
     struct error why = {0};
-    use_state("cut", (unsigned)cut);
-    CU_ASSERT_EQUAL_FATAL(mkdir(state, 0700), 0);
-    disk_after_cut(state, cut, random);
-    struct queue *queue = open_well();
+    struct queue *queue = open_after_cut("cut", cut, random);
     CU_ASSERT_FALSE(queue_must_reopen(queue));
     CU_ASSERT_TRUE(queue_claim(queue, &why));
     look(queue, &there);
@@ -417,7 +417,7 @@ static void prepare_acts(uint64_t letter[static 2])
     struct there there;
     struct error why = {0};
     use_state("acts", 0);
-    struct queue *queue = open_well();
+    struct queue *queue = queue_rig_open(&made);
     for (unsigned i = 0; i < ACTS; i++)
         CU_ASSERT_EQUAL(append(queue, i), QUEUE_STORED);
     CU_ASSERT_TRUE(queue_claim(queue, &why));
@@ -436,7 +436,7 @@ static void record_acts(const uint64_t letter[static 2])
     size_t done;
     struct moved moved;
     struct error why = {0};
-    struct queue *queue = open_well();
+    struct queue *queue = queue_rig_open(&made);
     disk_record(state);
     CU_ASSERT_TRUE(queue_discard(queue, &letter[0], 1, &done, &why) && done == 1);
     disk_mark(0);
@@ -445,7 +445,7 @@ static void record_acts(const uint64_t letter[static 2])
     set_aside_on_request(queue, 2);
     disk_mark(2);
     queue_close(queue);
-    queue = open_well();
+    queue = queue_rig_open(&made);
     disk_mark(MOVING);
     CU_ASSERT_TRUE(queue_move(queue, "one", "two", &moved, &why));
     disk_mark(3);
@@ -457,10 +457,7 @@ static void check_acts(size_t cut, unsigned random)
     struct there there;
     struct counts counts;
     struct error why = {0};
-    use_state("acts-cut", (unsigned)cut);
-    CU_ASSERT_EQUAL_FATAL(mkdir(state, 0700), 0);
-    disk_after_cut(state, cut, random);
-    struct queue *queue = open_well();
+    struct queue *queue = open_after_cut("acts-cut", cut, random);
     CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
     look(queue, &there);
     bool stays = !disk_promised(cut, MOVING);

@@ -82,14 +82,6 @@ static size_t make_verdicts(struct queue *queue, enum verdict_kind kind, struct 
     return count > 0 ? (size_t)count : 0;
 }
 
-static struct counts counts_of(struct queue *queue)
-{
-    struct counts counts;
-    struct error why = {0};
-    CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
-    return counts;
-}
-
 static bool has_room_within(struct queue *queue, int64_t ms)
 {
     struct error words;
@@ -174,7 +166,7 @@ static void a_settling_gives_up_the_reserve(void)
 /* What is not settled yet is neither counted nor known. */
 static void check_parts(struct queue *queue, const struct verdict *verdicts, size_t count)
 {
-    struct counts counts = counts_of(queue);
+    struct counts counts = queue_rig_counts(queue, "one");
     size_t dead = 0;
     check(counts.dead + counts.waiting == count, "%llu dead, %llu wait", (unsigned long long)counts.dead,
           (unsigned long long)counts.waiting);
@@ -209,7 +201,7 @@ static void a_settling_that_does_not_fit_is_halved(void)
     printf("(%u tries) ", tries);
     check(settled, "all is settled at last: %s", why.text);
     disk_limit_log(0);
-    struct counts counts = counts_of(queue);
+    struct counts counts = queue_rig_counts(queue, "one");
     CU_ASSERT_EQUAL(counts.dead, EVENTS);
     CU_ASSERT_EQUAL(counts.waiting, 0);
     check(has_room_within(queue, PATIENCE_MS), "there is room again");
@@ -357,7 +349,7 @@ static unsigned fill_under_limit(void)
         if (queue_settle(queue, "one", verdicts, (size_t)count, &why))
             break;
     }
-    settled = settled && counts_of(queue).waiting == 0 && append(queue, LARGE, &why) == QUEUE_STORED;
+    settled = settled && queue_rig_counts(queue, "one").waiting == 0 && append(queue, LARGE, &why) == QUEUE_STORED;
     queue_close(queue);
     return settled ? stored : 0;
 }
@@ -446,7 +438,7 @@ static void a_log_is_left(void)
             queue_close(queue);
     }
     queue = open_new("log"); /* and back */
-    CU_ASSERT_EQUAL(counts_of(queue).waiting, 10);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").waiting, 10);
     queue_close(queue);
 }
 

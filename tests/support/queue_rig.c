@@ -3,9 +3,12 @@
 
 #include <CUnit/CUnit.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "tests/support/check.h"
+
+#define APPEND_MS 60000
 
 static int stderr_before = -1; /* while it is quiet */
 
@@ -68,4 +71,26 @@ struct queue *queue_rig_open(const struct made_config *made)
     check(queue != NULL, "it can be opened: %s", why.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     return queue;
+}
+
+void queue_rig_claim(struct queue *queue)
+{
+    struct error why = {0};
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+}
+
+void queue_rig_append(struct queue *queue, const char *source, const char *body)
+{
+    struct error why = {0};
+    CU_ASSERT_EQUAL(queue_append(queue, source, body, strlen(body), clock_now() + APPEND_MS, &why), QUEUE_STORED);
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+}
+
+struct counts queue_rig_counts(struct queue *queue, const char *source)
+{
+    struct counts counts = {0};
+    struct error why = {0};
+    CU_ASSERT_TRUE(queue_count(queue, source, &counts, &why));
+    return counts;
 }
