@@ -46,7 +46,7 @@ class Figures:
 
     def accepting(self, results):
         null, null_p99 = median(results["null"], "rate"), median(results["null"], "p99_ms")
-        for name, words, goal in (("away", "data plane away", 0.45), ("draining", "draining meanwhile", 0.35)):
+        for name, words, goal in (("away", "data plane away", 0.75), ("draining", "draining meanwhile", 0.60)):
             ours = results[name]
             rate, p99 = median(ours, "rate"), median(ours, "p99_ms")
             self.add(f"accepting, {words}: share of the null responder's rate", rate / null, "", goal,
