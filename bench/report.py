@@ -53,7 +53,7 @@ class Figures:
                      beside=f"{number(rate)}/s of {number(null)}/s; {median(ours, 'cpu_us'):.0f} us of CPU a request "
                             f"beside the null's {median(results['null'], 'cpu_us'):.0f}; a sync took "
                             f"{median(ours, 'sync_ms'):.2f} ms", noise=noise(ours))
-            self.add(f"accepting, {words}: p99, as a multiple of the null's", p99 / null_p99, "x", 5, at_most=True,
+            self.add(f"accepting, {words}: p99, as a multiple of the null's", p99 / null_p99, "x", 3, at_most=True,
                      beside=f"{p99:.2f} ms of {null_p99:.2f} ms; p50 {median(ours, 'p50_ms'):.2f} of "
                             f"{median(results['null'], 'p50_ms'):.2f}", noise=noise(ours, "p99_ms"))
         pairs = list(zip(results["page open"], results["away"]))
@@ -62,7 +62,7 @@ class Figures:
                  beside=f"CPU a request: {statistics.median(w['cpu_us'] / a['cpu_us'] for w, a in pairs):.3f} of that "
                         "without; medians of pairs", noise=max(shares) - min(shares))
         for name, ours, words, goal in (
-                ("php", "draining", "PHP-FPM, posting synchronously", 4),
+                ("php", "draining", "PHP-FPM, posting synchronously", 4.5),
                 ("php far", "draining far", "PHP-FPM, the data plane 50 ms away", 4),
                 ("node", "draining", "Node, Express and the SDK", 7)):
             if name in results:
