@@ -15,10 +15,10 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "config/config.h"
-#include "config/keyring.h"
 #include "forward/forward.h"
 #include "health/findings.h"
 #include "health/rule_look.h"
+#include "kept/keys.h"
 #include "transform/transform.h"
 
 /* ---- messages ---- */
@@ -173,7 +173,7 @@ static void print_stray_keys(const struct config *config)
 {
     struct keyring held;
     char line[OWN_COMMAND];
-    if (!keyring_read(config->state_dir, &held, NULL))
+    if (!kept_keys_read(config, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {
         if (config_source(config, held.at[i].source) == NULL)
