@@ -91,6 +91,7 @@ struct reconcile_options {
     int stop_fd;         /* readable once the run is to be cut short; -1: none */
     bool all_events;     /* also those that no subscription covers */
     bool silent;         /* the caller reports what is wrong: it is not logged as well */
+    bool if_due;         /* not if another process, or machine, has done it just now: RECONCILE_NOTHING */
     int64_t from_us;     /* read everything since this time, also what may be delivered already, and forget a loss;
                             Unix time in microseconds; 0: go on where the last run ended */
     int64_t patience_ms; /* as in close_options */

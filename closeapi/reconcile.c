@@ -275,7 +275,8 @@ enum reconcile_result closeapi_reconcile(const struct config *config, const stru
     enum reconcile_result result = RECONCILE_FAILED;
     if (closeapi_can_reconcile(config, source, why) && closeapi_directory(config, source, run->directory, why)) {
         run->lock = closeapi_lock(config, run->directory, "reconcile.lock", 0, why);
-        result = run->lock == NULL ? RECONCILE_BUSY : reconcile_locked(run);
+        bool is_due = !options->if_due || closeapi_due(config, source) <= clock_unix_ms(); /* another was at it */
+        result = run->lock == NULL ? RECONCILE_BUSY : is_due ? reconcile_locked(run) : RECONCILE_NOTHING;
         kept_close(run->lock);
     }
     free(run);
@@ -314,7 +315,8 @@ static enum reconcile_result reconciler_run_one(const struct config *config, con
                                                 bool silent, struct error *why)
 {
     struct reconcile_report report;
-    const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
+    const struct reconcile_options options = {
+        .stop_fd = stop_fd, .silent = silent, .if_due = true, .patience_ms = PATIENCE_MS};
     struct queue *queue = queue_open(config, why);
     if (queue == NULL) {
         if (!silent)

@@ -192,11 +192,11 @@ static void print_library(const struct config *config)
     char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     if (config->queue == QUEUE_POSTGRESQL) {
-        printf("  library: %s. Keys that `subscribe` obtained and the progress of `reconcile` are this machine's own: "
-               "where\n"
-               "    several machines share the database, one of them has the close_api_key, and all have the key in\n"
-               "    signature_key\n",
-               library);
+        printf(
+            "  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, and what is\n"
+            "    paused are in the database, too, for all machines that share it; which alerts were told, the page's\n"
+            "    samples and its charts are this machine's own\n",
+            library);
         return;
     }
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "health/alerts.h"
 #include "health/write_probe.h"
+#include "kept/kept.h"
 #include "process/process.h"
 #include "telemetry/telemetry.h"
 
@@ -88,6 +89,7 @@ static void run_once(struct cron_run *run, moment deadline)
         cron_report_print(run->report, NULL, NULL);
         return;
     }
+    kept_catch_up(run->config, NULL); /* the queue says it, where the database is away */
     cron_mark_read(directory, &run->mark);
     bool works = forward_and_reconcile(run, deadline, &why);
     uint64_t letter = run->mark.letter;

@@ -16,9 +16,10 @@ struct kept_engine {
     bool (*is_fresh)(const struct config *config);
     bool (*is_known)(const struct config *config, struct error *why);
     void *(*watch_start)(const struct config *config);
-    void (*watch_stop)(void *watch);
+    bool (*watch_stop)(void *watch);
 };
 
 extern const struct kept_engine kept_engine_files;
+extern const struct kept_engine kept_engine_postgresql; /* queue/postgresql */
 
 #endif

@@ -106,9 +106,10 @@ static void *files_watch_start(const struct config *config)
     return NULL;
 }
 
-static void files_watch_stop(void *watch)
+static bool files_watch_stop(void *watch)
 {
     (void)watch;
+    return true;
 }
 
 const struct kept_engine kept_engine_files = {

@@ -15,7 +15,11 @@
 static const struct kept_engine *const engines[] = {
     [QUEUE_SQLITE] = &kept_engine_files,
     [QUEUE_NONE] = &kept_engine_files,
-    [QUEUE_POSTGRESQL] = &kept_engine_files,
+#ifdef CLOSECRM_POSTGRESQL
+    [QUEUE_POSTGRESQL] = &kept_engine_postgresql,
+#else
+    [QUEUE_POSTGRESQL] = &kept_engine_files, /* the queue cannot be opened, and says why */
+#endif
 };
 
 struct kept {
@@ -159,9 +163,9 @@ struct kept_watch *kept_watch_start(const struct config *config)
     return NULL;
 }
 
-void kept_watch_stop(struct kept_watch *watch)
+bool kept_watch_stop(struct kept_watch *watch)
 {
-    if (watch != NULL)
-        watch->engine->watch_stop(watch->state);
+    bool ended = watch == NULL || watch->engine->watch_stop(watch->state);
     free(watch);
+    return ended;
 }

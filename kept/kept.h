@@ -64,6 +64,8 @@ bool kept_is_known(const struct config *config, struct error *why);
  * machine does. Before it returns it has tried once. NULL: the engine has no use for it, or no thread can be started,
  * which is logged. */
 struct kept_watch *kept_watch_start(const struct config *config);
-void kept_watch_stop(struct kept_watch *watch);
+
+/* Ends it; NULL is allowed. Returns false when its thread is connecting: it is left behind, with what it uses. */
+bool kept_watch_stop(struct kept_watch *watch);
 
 #endif
