@@ -22,6 +22,7 @@
 #define LOCK "kept.lock"
 #define PATH_MOST 400
 #define KEYS "keys/"
+#define TOLD "told" /* what people were told already */
 
 /* ---- paths ---- */
 
@@ -44,7 +45,7 @@ bool copies_may_be(const char *path)
     static const struct {
         const char *folder;
         int names;
-    } folders[] = {{KEYS, 1}, {"used/", 1}, {"closeapi/", 2}};
+    } folders[] = {{KEYS, 1}, {"used/", 1}, {TOLD "/", 1}, {"closeapi/", 2}};
     int names = 0;
     for (size_t i = 0; i < sizeof folders / sizeof *folders && names == 0; i++) {
         size_t length = strlen(folders[i].folder);
@@ -179,6 +180,14 @@ bool copies_are_known(const char *state_dir)
     return record_status(state_dir, &status);
 }
 
+bool copies_origin(const char *state_dir, char origin[static ORIGIN])
+{
+    char *text = files_read(state_dir, RECORD, NULL, NULL);
+    bool good = text != NULL && files_value(text, "origin", origin, ORIGIN) && origin[0] != '\0';
+    free(text);
+    return good;
+}
+
 /* ---- files that are not copies ---- */
 
 struct finding {
@@ -235,7 +244,8 @@ bool copies_find_new(const struct copies *copies, bool (*put)(void *context, con
                      void *context, struct error *why)
 {
     const struct finding finding = {copies, put, context, why};
-    return find_in(&finding, "keys", false) && find_in(&finding, "used", false) && find_in(&finding, "closeapi", true);
+    return find_in(&finding, "keys", false) && find_in(&finding, "used", false) && find_in(&finding, TOLD, false) &&
+           find_in(&finding, "closeapi", true);
 }
 
 /* ---- copying ---- */

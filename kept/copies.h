@@ -53,6 +53,9 @@ void copies_touch(const struct copies *copies);
 bool copies_are_fresh(const char *state_dir, int64_t ms);
 bool copies_are_known(const char *state_dir);
 
+/* Sets the name of the place that has the originals. Returns false when nothing was copied yet. */
+bool copies_origin(const char *state_dir, char origin[static ORIGIN]);
+
 /* Whether a path may be that of a copy, and not lead elsewhere. */
 bool copies_may_be(const char *path);
 

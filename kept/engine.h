@@ -15,6 +15,8 @@ struct kept_engine {
     bool (*look)(void *state, struct error *why);
     bool (*is_fresh)(const struct config *config);
     bool (*is_known)(const struct config *config, struct error *why);
+    bool is_shared;
+    bool (*secret)(const struct config *config, unsigned char secret[static KEPT_SECRET]); /* NULL: it has none */
     void *(*watch_start)(const struct config *config);
     bool (*watch_stop)(void *watch);
 };

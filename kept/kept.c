@@ -145,6 +145,16 @@ bool kept_is_known(const struct config *config, struct error *why)
     return config->state_dir == NULL || engines[config->queue]->is_known(config, why);
 }
 
+bool kept_is_shared(const struct config *config)
+{
+    return config->state_dir != NULL && engines[config->queue]->is_shared;
+}
+
+bool kept_secret(const struct config *config, unsigned char secret[static KEPT_SECRET])
+{
+    return kept_is_shared(config) && engines[config->queue]->secret(config, secret);
+}
+
 struct kept_watch {
     const struct kept_engine *engine;
     void *state;

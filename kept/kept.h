@@ -24,7 +24,8 @@ struct kept *kept_open(const struct config *config, struct error *why);
 /* Releases its locks. NULL is allowed. */
 void kept_close(struct kept *kept);
 
-#define KEPT_LOCKS 8 /* most locks of one struct kept */
+#define KEPT_SECRET 32 /* bytes */
+#define KEPT_LOCKS 8   /* most locks of one struct kept */
 
 /* Takes a lock that no other process has then, on whichever machine, until kept_close, and brings this machine's copies
  * up to date. directory, name: a lock file of its own below the state directory. Returns false with the reason when
@@ -55,6 +56,13 @@ bool kept_look(struct kept *kept, struct error *why);
 
 /* As kept_look, unless that was done within the last second, by whichever process. */
 bool kept_catch_up(const struct config *config, struct error *why);
+
+/* Whether several machines may share it. */
+bool kept_is_shared(const struct config *config);
+
+/* Sets a secret that all machines which share it have alike. Returns false where nothing is shared, or this machine
+ * does not know it yet (kept_is_known). */
+bool kept_secret(const struct config *config, unsigned char secret[static KEPT_SECRET]);
 
 /* Whether this machine has copies, however old; false, with the reason, on one whose first look has not succeeded yet:
  * what it lacks may be there nevertheless. */

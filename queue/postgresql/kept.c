@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/files.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "kept/copies.h"
 #include "queue/postgresql/kept.h"
@@ -209,6 +210,17 @@ static bool pg_kept_is_known(const struct config *config, struct error *why)
     return false;
 }
 
+/* Made by the server, by chance, with the tables: who can read it can change all that it guards. */
+static bool pg_kept_secret(const struct config *config, unsigned char secret[static KEPT_SECRET])
+{
+    char origin[ORIGIN];
+    _Static_assert(KEPT_SECRET == SHA256_BYTES, "the digest is the secret");
+    if (!copies_origin(config->state_dir, origin))
+        return false;
+    sha256(origin, strlen(origin), secret);
+    return true;
+}
+
 /* ---- locks ---- */
 
 static void pause_between_tries(void)
@@ -365,6 +377,8 @@ const struct kept_engine kept_engine_postgresql = {
     .look = pg_kept_look,
     .is_fresh = pg_kept_is_fresh,
     .is_known = pg_kept_is_known,
+    .is_shared = true,
+    .secret = pg_kept_secret,
     .watch_start = pg_watch_start,
     .watch_stop = pg_watch_stop,
 };
