@@ -320,10 +320,12 @@ static int64_t back_off_with(const char *name, const char *text)
     rig_append(&rig, 1, 1, NULL);
     CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
     for (int i = 0; i < 3; i++) {
+        rig_halt(&rig);
         path_join(path, rig.directory, name);
         if (text != NULL && i == 0)
             CU_ASSERT_TRUE(temporary_write(rig.directory, name, 0600, text, strlen(text)));
-        rig_restart(&rig);
+        rig_open(&rig);
+        rig_run(&rig);
     }
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
     int64_t lasted = standin_message(rig.standin, 0)->arrived - start;
