@@ -30,7 +30,7 @@ WAYS = [
     ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, None, 14),
     ("An event: from the queue to its verdict", "webhook", {"store_settle"}, None, 22),
     ("A page of the Event Log: from Close's answer to the appended events", "page", {"store_append", "commit_group"},
-     "import_free", 15),
+     "import_free", 17),
 ]
 NO_PART = ("base/", "commands/")  # below all, as libc is, and above the page: what prints that it is done
 EPOCHS = {"start": 0, "webhook": 1, "page": 2, "end": 3}
