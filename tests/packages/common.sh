@@ -60,6 +60,14 @@ stopped() {
     wait "$1"
 }
 
+# program_of JOB: the process of a command in the background. Where a function began it, the shell may be between.
+program_of() {
+    case $(readlink "/proc/$1/exe") in
+    */bash) pgrep -P "$1" | head -n 1 ;;
+    *) echo "$1" ;;
+    esac
+}
+
 # The processes of all parts, for whoever looks for the one that hangs.
 processes() {
     ps -eo pid,ppid,user:10,etimes,stat,wchan:20,args --forest | cut -c 1-200
