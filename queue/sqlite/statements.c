@@ -107,7 +107,7 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_APPEND] = "INSERT INTO event_%u (received, body) VALUES (?1, ?2)",
     [STATEMENT_NEXT] = "SELECT id, received, letter, body FROM event_%u WHERE id > ?1 ORDER BY id",
     [STATEMENT_ONE] = "SELECT id, received, letter, body FROM event_%u WHERE id = ?1",
-    [STATEMENT_EXISTS] = "SELECT 1 FROM event_%u WHERE id = ?1",
+    [STATEMENT_RECEIVED] = "SELECT received FROM event_%u WHERE id = ?1",
     [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
     [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
     [STATEMENT_ADD_LETTER] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"

@@ -121,8 +121,10 @@ bool store_can_be_settled(void *state, struct error *words)
 {
     const struct store *store = state;
     int error = unsettled_of(store->directory);
-    if (error != 0)
+    if (no_room_is(error))
         error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    else if (error != 0)
+        error_set(words, "the queue's database fails, and the log says why (msg=cannot_settle)");
     return error == 0;
 }
 
