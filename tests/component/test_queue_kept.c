@@ -243,6 +243,7 @@ static void one_process_owns_the_reading(void)
     snprintf(words, sizeof words, "process %ld on %.63s", (long)getpid(), host);
     CU_ASSERT_FALSE(queue_claim(second, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "another process forwards");
+    CU_ASSERT_EQUAL(why.kind, ERROR_BUSY);
     bool owned = false;
     CU_ASSERT_TRUE(queue_is_owned(second, &owned, &why, &why));
     CU_ASSERT_TRUE(owned);
