@@ -153,6 +153,10 @@ static void a_database_that_is_away_is_wrong(void)
     CU_ASSERT(cron_lines(1) > 0);
     RUN(&ran, NULL, "forward");
     check(ran.code == 4 && strstr(ran.err, "forward: ") != NULL, "forward: %d, %s", ran.code, ran.err);
+    RUN(&ran, NULL, "queue", "status");
+    check(ran.code == 4 && strstr(ran.err, "queue status: ") != NULL, "queue status: %d, %s", ran.code, ran.err);
+    RUN(&ran, NULL, "dead", "list");
+    check(ran.code == 4 && strstr(ran.err, "dead list: ") != NULL, "dead list: %d, %s", ran.code, ran.err);
     made_end();
 }
 
