@@ -312,7 +312,7 @@ void outgoing_end(struct outgoing *outgoing, unsigned id)
 /* ---- the answer without memory ---- */
 
 #define BEGIN_WAIT_MS 1 /* for a request's first bytes: a web server writes at once after connecting */
-#define HEADROOM_WORDS "{\"error\": \"out of memory: send it again later\"}\n"
+#define HEADROOM_WORDS "{\"error\": \"out of memory or of descriptors: send it again later\"}\n"
 #define HEADROOM_ANSWER                                                                                                \
     "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 30\r\n"                         \
     "Cache-Control: no-store\r\n\r\n" HEADROOM_WORDS
