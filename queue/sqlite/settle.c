@@ -202,11 +202,11 @@ static enum database_result delete_rows(struct settling *s)
 
 static enum database_result note_times(struct settling *s)
 {
-    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, s->received};
-    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now};
-    enum database_result result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, accepted, 3);
+    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, s->received, s->now};
+    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now, s->now};
+    enum database_result result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, accepted, 4);
     if (result == DATABASE_DONE && s->counts[COUNT_DELIVERED] > 0)
-        result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, delivered, 3);
+        result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, delivered, 4);
     return result;
 }
 

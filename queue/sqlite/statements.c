@@ -31,8 +31,9 @@ const char *const statement_texts[STATEMENTS] = {
 
     [STATEMENT_ADD_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
                             " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
-    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
-                            " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
+    /* ?4: of moments, now: a later one is from before the clock was set back */
+    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3) ON CONFLICT (source, kind)"
+                            " DO UPDATE SET n = CASE WHEN n > ?4 THEN excluded.n ELSE max(n, excluded.n) END",
     [STATEMENT_COUNTS] = "SELECT kind, n FROM count WHERE source = ?1",
     [STATEMENT_SEQUENCE] = "SELECT seq FROM sqlite_sequence WHERE name = 'event_' || ?1",
 
