@@ -214,7 +214,7 @@ bool store_is_owned(void *state, bool *owned, struct error *words, struct error 
         return false;
     }
     if (*owned && beat_read(store->directory, beat, &age_ms))
-        beat_words(beat, words);
+        beat_words(beat, age_ms > FRESH_MS ? age_ms : 0, words);
     else
         error_set(words, *owned ? "a process forwards" : "no process forwards now");
     return true;
