@@ -73,7 +73,7 @@ void store_failed(struct store *store, enum database_result result, const struct
                   store->directory, words,
                   waits_too(store) ? "and what waits is sent only as far as it can be noted as "
                                      "delivered: where nothing can be written it waits, too"
-                                   : "and what waits is delivered");
+                                   : "and what waits is delivered, as long as others leave it the room of the reserve");
         break;
     case DATABASE_DAMAGED:
         log_write(LEVEL_ERROR,
