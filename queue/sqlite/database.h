@@ -90,7 +90,7 @@ enum statement {
     STATEMENT_APPEND, /* from here on: of one source */
     STATEMENT_NEXT,
     STATEMENT_ONE,
-    STATEMENT_EXISTS,
+    STATEMENT_RECEIVED,
     STATEMENT_LETTERS_IN,
     STATEMENT_DELETE,
     STATEMENT_ADD_LETTER,
@@ -120,7 +120,7 @@ struct database {
     moment room_looked;     /* when the file system's room was last asked for; 0: never */
     bool room_short;        /* what it said */
     bool holds_checkpoints; /* SQLite's lock of checkpoints, while it commits with room that it has taken */
-    int error;              /* errno of the last DATABASE_FULL */
+    int error;              /* errno of the last DATABASE_FULL; of a FAILED one ENOMEM or EIO */
     struct error why;       /* of the last result that was not DONE */
 };
 

@@ -115,9 +115,9 @@ static enum database_result keep_last_accepted(const struct move *move)
 {
     int64_t newest = 0;
     enum database_result result = database_ask_with(move->database, STATEMENT_NEWEST, move->to, 0, &newest);
-    const int64_t accepted[] = {move->to, COUNT_LAST_ACCEPTED, newest};
+    const int64_t accepted[] = {move->to, COUNT_LAST_ACCEPTED, newest, clock_unix_ms()};
     return result == DATABASE_DONE && newest > 0
-               ? database_run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 3)
+               ? database_run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 4)
                : result;
 }
 

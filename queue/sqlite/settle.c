@@ -4,6 +4,7 @@
 #include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,17 +18,9 @@ struct settling {
     int64_t now;     /* Unix time, ms */
     uint64_t *ids;   /* room for one of each verdict: of the events that ended, sorted once their rows are deleted */
     size_t ended;
+    int64_t received; /* when the last of those came; Unix time, ms */
     uint64_t counts[COUNT_KINDS];
 };
-
-static enum database_result bind_and_run(struct database *database, enum statement statement, uint32_t number,
-                                         const int64_t *values, size_t count)
-{
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    for (size_t i = 0; one != NULL && i < count; i++)
-        sqlite3_bind_int64(one, (int)i + 1, values[i]);
-    return database_run(database, one);
-}
 
 /* ---- dead letters ---- */
 
@@ -99,7 +92,7 @@ static enum database_result resolve_letters(const struct settling *s, const stru
     int64_t letter = 0;
     enum database_result result = letter_of(s, verdict->id, &letter);
     if (result == DATABASE_DONE && letter != 0)
-        result = bind_and_run(s->database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
+        result = database_run_with(s->database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
     if (result != DATABASE_DONE || !verdict->remember)
         return result;
     sqlite3_stmt *resolve = database_statement(s->database, STATEMENT_RESOLVE_KEY, 0);
@@ -201,29 +194,19 @@ static enum database_result delete_rows(struct settling *s)
         while (end < count && ids[end] == ids[end - 1] + 1)
             end++;
         int64_t run[] = {(int64_t)ids[i], (int64_t)ids[end - 1]};
-        result = bind_and_run(s->database, STATEMENT_DELETE, s->number, run, 2);
+        result = database_run_with(s->database, STATEMENT_DELETE, s->number, run, 2);
         i = end;
     }
     return result;
 }
 
-static enum database_result note_times(struct settling *s, uint64_t newest_id)
+static enum database_result note_times(struct settling *s)
 {
-    enum database_result result;
-    sqlite3_stmt *one = database_statement(s->database, STATEMENT_ONE, s->number);
-    if (one != NULL)
-        sqlite3_bind_int64(one, 1, (int64_t)newest_id);
-    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, 0};
-    int step = database_step(s->database, one, &result);
-    if (step == SQLITE_ROW)
-        accepted[2] = sqlite3_column_int64(one, 1);
-    if (result == DATABASE_DONE)
-        sqlite3_reset(one);
-    if (result == DATABASE_DONE && step == SQLITE_ROW)
-        result = bind_and_run(s->database, STATEMENT_SET_COUNT, 0, accepted, 3);
-    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now};
+    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, s->received, s->now};
+    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now, s->now};
+    enum database_result result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, accepted, 4);
     if (result == DATABASE_DONE && s->counts[COUNT_DELIVERED] > 0)
-        result = bind_and_run(s->database, STATEMENT_SET_COUNT, 0, delivered, 3);
+        result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, delivered, 4);
     return result;
 }
 
@@ -233,42 +216,44 @@ static enum database_result add_counts(struct settling *s)
     for (int kind = COUNT_DELIVERED; kind <= COUNT_DEAD && result == DATABASE_DONE; kind++) {
         int64_t values[] = {s->number, kind, (int64_t)s->counts[kind]};
         if (s->counts[kind] > 0)
-            result = bind_and_run(s->database, STATEMENT_ADD_COUNT, 0, values, 3);
+            result = database_run_with(s->database, STATEMENT_ADD_COUNT, 0, values, 3);
     }
     return result;
 }
 
-/* Whether the event still exists. After a crash or a move a verdict may refer to one that is gone, which must not be
- * counted. */
-static enum database_result event_is_there(struct settling *s, uint64_t id, bool *there)
+/* Whether the event still exists, and when it came. After a crash or a move a verdict may refer to one that is gone,
+ * which must not be counted. Reads no body: memory for that need not be there. */
+static enum database_result look_for_event(struct settling *s, uint64_t id, bool *there, int64_t *received)
 {
     enum database_result result;
-    sqlite3_stmt *exists = database_statement(s->database, STATEMENT_EXISTS, s->number);
-    if (exists != NULL)
-        sqlite3_bind_int64(exists, 1, (int64_t)id);
-    *there = database_step(s->database, exists, &result) == SQLITE_ROW;
+    sqlite3_stmt *one = database_statement(s->database, STATEMENT_RECEIVED, s->number);
+    if (one != NULL)
+        sqlite3_bind_int64(one, 1, (int64_t)id);
+    *there = database_step(s->database, one, &result) == SQLITE_ROW;
+    if (*there)
+        *received = sqlite3_column_int64(one, 0);
     if (result == DATABASE_DONE)
-        sqlite3_reset(exists);
+        sqlite3_reset(one);
     return result;
 }
 
 static enum database_result settle_all(struct settling *s, const struct verdict *verdicts, size_t count)
 {
     enum database_result result = DATABASE_DONE;
-    uint64_t newest = 0;
     s->ended = 0;
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         bool there = false;
+        int64_t received = 0;
         if (verdicts[i].kind != VERDICT_LATER)
-            result = event_is_there(s, verdicts[i].id, &there);
+            result = look_for_event(s, verdicts[i].id, &there, &received);
         if (result != DATABASE_DONE || !there)
             continue;
         s->ids[s->ended++] = verdicts[i].id;
-        newest = verdicts[i].id > newest ? verdicts[i].id : newest;
+        s->received = received > s->received ? received : s->received;
         result = settle_one(s, &verdicts[i]);
     }
     if (result == DATABASE_DONE && s->ended > 0)
-        result = note_times(s, newest);
+        result = note_times(s);
     if (result == DATABASE_DONE)
         result = delete_rows(s);
     return result == DATABASE_DONE ? add_counts(s) : result;
@@ -337,9 +322,11 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
     bool good = mirror_reserve(&store->mirror, count);
     pthread_mutex_unlock(&store->mirror_lock);
     *ids = malloc(count * sizeof **ids);
-    if (!good || *ids == NULL)
-        error_set(why, "out of memory");
-    return good && *ids != NULL;
+    if (good && *ids != NULL)
+        return true;
+    error_set(why, "out of memory");
+    store->reader.error = ENOMEM;
+    return false;
 }
 
 /* Settles in one transaction; without room for it, in halves, each in a transaction, recursively down to single events.
@@ -358,7 +345,7 @@ static enum database_result settle_what_fits(struct settling *s, const struct ve
 /* Records the result for `check`, which runs in another process. */
 static void note_result(struct store *store, enum database_result result)
 {
-    if (result == DATABASE_FULL)
+    if (result == DATABASE_FULL || result == DATABASE_FAILED)
         unsettled_note(store->directory, store->reader.error);
     else if (result == DATABASE_DONE && !store->settles)
         unsettled_note(store->directory, 0);
@@ -371,6 +358,7 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     if (!has_ends(verdicts, count))
         return true; /* nothing to settle */
     if (!store_reader(store, why) || !make_room(store, count, &ids, why)) {
+        note_result(store, DATABASE_FAILED);
         free(ids);
         return false;
     }

@@ -31,8 +31,9 @@ const char *const statement_texts[STATEMENTS] = {
 
     [STATEMENT_ADD_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
                             " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
-    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
-                            " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
+    /* ?4: of moments, now: a later one is from before the clock was set back */
+    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3) ON CONFLICT (source, kind)"
+                            " DO UPDATE SET n = CASE WHEN n > ?4 THEN excluded.n ELSE max(n, excluded.n) END",
     [STATEMENT_COUNTS] = "SELECT kind, n FROM count WHERE source = ?1",
     [STATEMENT_SEQUENCE] = "SELECT seq FROM sqlite_sequence WHERE name = 'event_' || ?1",
 
@@ -107,7 +108,7 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_APPEND] = "INSERT INTO event_%u (received, body) VALUES (?1, ?2)",
     [STATEMENT_NEXT] = "SELECT id, received, letter, body FROM event_%u WHERE id > ?1 ORDER BY id",
     [STATEMENT_ONE] = "SELECT id, received, letter, body FROM event_%u WHERE id = ?1",
-    [STATEMENT_EXISTS] = "SELECT 1 FROM event_%u WHERE id = ?1",
+    [STATEMENT_RECEIVED] = "SELECT received FROM event_%u WHERE id = ?1",
     [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
     [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
     [STATEMENT_ADD_LETTER] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"

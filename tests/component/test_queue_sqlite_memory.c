@@ -1,7 +1,9 @@
 /* Each of SQLite's allocations fails once while the queue is opened or read: no transaction stays open, which would
- * lock out all that write and let its own connection begin no other; and with memory everything works again. */
+ * lock out all that write and let its own connection begin no other; and with memory everything works again. Settling
+ * takes no memory for bodies, and says to all processes that it fails. */
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "queue/sqlite/database.h"
 #include "tests/suites.h"
@@ -10,6 +12,7 @@
 
 #define PATIENCE_MS 60000
 #define CALLS_MOST 5000
+#define LARGE ((size_t)4 * 1024 * 1024) /* bytes of an event */
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
@@ -21,20 +24,22 @@ static sqlite3_mem_methods usual;
 /* What the housekeeper allocates would make n mean something else each time. */
 static _Thread_local bool counts;
 static _Thread_local unsigned left;
+static _Thread_local size_t largest; /* allocation since it was set to 0 */
 
-static bool fails(void)
+static bool fails(int size)
 {
+    largest = (size_t)size > largest ? (size_t)size : largest;
     return counts && left > 0 && --left == 0;
 }
 
 static void *take(int size)
 {
-    return fails() ? NULL : usual.xMalloc(size);
+    return fails(size) ? NULL : usual.xMalloc(size);
 }
 
 static void *take_more(void *old, int size)
 {
-    return fails() ? NULL : usual.xRealloc(old, size);
+    return fails(size) ? NULL : usual.xRealloc(old, size);
 }
 
 /* SQLite takes other functions only while it is not in use. Without slots of a connection's own each allocation is met,
@@ -146,11 +151,68 @@ static void reading_leaves_no_transaction_open(void)
     }
 }
 
+/* ---- settling ---- */
+
+static void settling_reads_no_body(void)
+{
+    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DUPLICATE, VERDICT_DROPPED};
+    struct error why = {0};
+    char *body = calloc(1, LARGE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(body);
+    path_join(state, directory, "large");
+    struct queue *queue = queue_rig_open(&made);
+    queue_rig_claim(queue);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        CU_ASSERT_EQUAL(queue_append(queue, "one", body, LARGE, clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
+        CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, LARGE, &found, &why), 1);
+        struct verdict verdict = {.id = found.at[0].id, .kind = kinds[i]};
+        largest = 0;
+        CU_ASSERT_TRUE(queue_settle(queue, "one", &verdict, 1, &why));
+        check(largest > 0 && largest < LARGE / 16, "verdict %d: an allocation of %zu bytes", (int)kinds[i], largest);
+    }
+    queue_close(queue);
+    free(body);
+}
+
+/* Returns whether there was an n-th allocation. */
+static bool fail_to_settle(unsigned n, unsigned *failures)
+{
+    struct error why = {0}, words = {0};
+    struct queue *queue = queue_rig_open(&made), *other = queue_rig_open(&made);
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "body");
+    CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, 1 << 20, &found, &why), 1);
+    struct verdict verdict = {.id = found.at[0].id, .kind = VERDICT_DELIVERED};
+    fail(n);
+    bool good = queue_settle(queue, "one", &verdict, 1, &why);
+    bool failed = fail(0);
+    check(queue_can_be_settled(other, &words) == good, "allocation %u, settled %d, but others see \"%s\"", n, good,
+          words.text);
+    *failures += !good;
+    CU_ASSERT_TRUE(good || queue_settle(queue, "one", &verdict, 1, &why));
+    check(queue_can_be_settled(other, &words), "allocation %u: settled then, but others see \"%s\"", n, words.text);
+    queue_close(other);
+    queue_close(queue);
+    return failed;
+}
+
+static void all_processes_see_that_settling_fails(void)
+{
+    unsigned n = 1, failures = 0;
+    path_join(state, directory, "unsettled");
+    while (n < CALLS_MOST && fail_to_settle(n, &failures))
+        n++;
+    printf("(%u allocations, %u failures) ", n - 1, failures);
+    CU_ASSERT(n < CALLS_MOST && failures > 5);
+}
+
 void suite_queue_sqlite_memory(void)
 {
     static CU_TestInfo tests[] = {
         {"opening leaves no transaction open", opening_leaves_no_transaction_open},
         {"reading leaves no transaction open", reading_leaves_no_transaction_open},
+        {"settling reads no body", settling_reads_no_body},
+        {"all processes see that settling fails", all_processes_see_that_settling_fails},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite memory", set_up, tear_down, tests);
