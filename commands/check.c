@@ -15,10 +15,10 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "config/config.h"
-#include "config/keyring.h"
 #include "forward/forward.h"
 #include "health/findings.h"
 #include "health/rule_look.h"
+#include "kept/keys.h"
 #include "transform/transform.h"
 
 /* ---- messages ---- */
@@ -173,7 +173,7 @@ static void print_stray_keys(const struct config *config)
 {
     struct keyring held;
     char line[OWN_COMMAND];
-    if (!keyring_read(config->state_dir, &held, NULL))
+    if (!kept_keys_read(config, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {
         if (config_source(config, held.at[i].source) == NULL)
@@ -192,11 +192,11 @@ static void print_library(const struct config *config)
     char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     if (config->queue == QUEUE_POSTGRESQL) {
-        printf("  library: %s. Keys that `subscribe` obtained and the progress of `reconcile` are this machine's own: "
-               "where\n"
-               "    several machines share the database, one of them has the close_api_key, and all have the key in\n"
-               "    signature_key\n",
-               library);
+        printf(
+            "  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, and what is\n"
+            "    paused are in the database, too, for all machines that share it; which alerts were told, the page's\n"
+            "    samples and its charts are this machine's own\n",
+            library);
         return;
     }
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "forward/forward.h"
@@ -374,17 +375,27 @@ void notes_look_mended(struct source_pipeline *pipeline)
 /* ---- notes for the source's next owner: how often it was tried, when next, what is parked; so a restart, cron and the
  * child of a CGI request do not begin anew ---- */
 
-/* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
- * touched: saving it is how an operator says that something was mended. */
+static uint64_t hash_file(uint64_t hash, const char *path)
+{
+    char part[4096];
+    ssize_t length;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (length = files_read_all(fd, part, sizeof part)) > 0)
+        hash = text_hash(hash, part, (size_t)length);
+    if (fd >= 0)
+        close(fd);
+    return hash;
+}
+
+/* What was noted counts as long as events go to the same place with the same key, by the same configuration: changing
+ * it is how an operator says that something was mended. What it says, not when it was saved, for the next owner may be
+ * on another machine. */
 static uint64_t destination_hash(const struct config *config, const struct source *source)
 {
-    struct stat file;
     const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
     uint64_t hash = text_hash(TEXT_HASH, source->data_plane_url, strlen(source->data_plane_url) + 1);
     hash = text_hash(hash, key, strlen(key));
-    if (config->path != NULL && stat(config->path, &file) == 0)
-        hash = text_hash(hash, &file.st_mtim, sizeof file.st_mtim);
-    return hash;
+    return config->path == NULL ? hash : hash_file(hash, config->path);
 }
 
 /* A moment as Unix time; one that has passed is 0. */

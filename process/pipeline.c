@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "closeapi/closeapi.h"
 #include "forward/forward.h"
+#include "kept/kept.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 
@@ -23,6 +24,7 @@
 /* What is opened and closed together. */
 struct pipeline_stages {
     struct queue *queue;
+    struct kept_watch *watch;
     struct webhook *webhook;     /* NULL: no webhooks are taken */
     struct forwarder *forwarder; /* NULL: it could not be made, and is tried again; events are kept meanwhile */
     struct telemetry telemetry;
@@ -54,6 +56,7 @@ static void stages_close(struct pipeline_stages *stages)
 {
     forwarder_free(stages->forwarder);
     webhook_free(stages->webhook);
+    kept_watch_stop(stages->watch);
     if (stages->queue != NULL)
         queue_close(stages->queue);
     telemetry_close(&stages->telemetry);
@@ -63,8 +66,10 @@ static bool stages_open(struct pipeline_stages *stages, const struct pipeline *p
 {
     *stages = (struct pipeline_stages){.queue = queue_open(pipeline->config, why)};
     bool good = stages->queue != NULL;
-    if (good)
+    if (good) {
+        stages->watch = kept_watch_start(pipeline->config); /* before anybody asks for keys */
         telemetry_open(&stages->telemetry, pipeline->config);
+    }
     if (good && pipeline->gate != NULL) {
         if (pipeline->gate->confine != NULL)
             queue_start_writer(stages->queue); /* request threads cannot */
@@ -372,7 +377,9 @@ bool pipeline_stop(struct pipeline *pipeline, moment deadline)
     if (!end_thread(pipeline, deadline))
         return false;
     pthread_join(pipeline->thread, NULL);
-    if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS))
+    bool watch_ended = kept_watch_stop(pipeline->stages.watch);
+    pipeline->stages.watch = NULL;
+    if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS) || !watch_ended)
         return false;
     stages_close(&pipeline->stages);
     free_pipeline(pipeline);

@@ -302,6 +302,39 @@ static void a_slow_source_holds_up_no_other(void)
     temporary_remove(rig.directory);
 }
 
+/* How long a back-off of 2 s lasts when the configuration is written again before each start: the first text, then the
+ * second. */
+static int64_t back_off_with(const char *first, const char *second)
+{
+    struct rig rig;
+    char path[PATH_SIZE];
+    rig_prepare(&rig);
+    path_join(path, rig.directory, "conf");
+    rig.made.config.path = path;
+    CU_ASSERT_TRUE(temporary_write(rig.directory, "conf", 0600, first, strlen(first)));
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "2"});
+    rig_run(&rig);
+    moment start = clock_now();
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_TRUE(temporary_write(rig.directory, "conf", 0600, second, strlen(second)));
+        rig_restart(&rig);
+    }
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    int64_t lasted = standin_message(rig.standin, 0)->arrived - start;
+    rig_end(&rig);
+    return lasted;
+}
+
+static void back_off_does_not_start_over(void)
+{
+    CU_ASSERT_TRUE(back_off_with("a = 1", "a = 1") >= 1900); /* the next owner's machine has it from another day */
+    CU_ASSERT_TRUE(back_off_with("a = 1", "a = 2") < 1900);
+}
+
 void suite_forwarder_answers(void)
 {
     static CU_TestInfo tests[] = {
@@ -315,6 +348,7 @@ void suite_forwarder_answers(void)
         {"an answer without end is cut, its status counts", an_answer_without_end_is_cut},
         {"too much at once is halved, and grows again", too_much_at_once_is_halved},
         {"a slow source holds up no other, though the time is over", a_slow_source_holds_up_no_other},
+        {"back-off does not start over after a restart", back_off_does_not_start_over},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder answers", rig_in_memory, NULL, tests);

@@ -11,6 +11,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/close_site.h"
+#include "tests/support/durable.h"
 
 #define MINUTE INT64_C(60000)
 
@@ -161,6 +162,7 @@ static void a_key_that_is_on_its_way_is_not_missing(void)
         snprintf(name, sizeof name, "state/keys/default-%s.key", id);
         path_join(path, site.site.directory, name);
         CU_ASSERT_EQUAL(remove(path), 0);
+        durable_lose_key(id);
         path_join(path, site.site.directory, "state/closeapi/default/subscribe.lock");
         int lock = open(path, O_RDWR | O_CLOEXEC);
         CU_ASSERT(lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0);
@@ -220,17 +222,23 @@ static void a_resume_without_an_answer_leaves_no_pause(void)
     close_site_close(&site);
 }
 
+static CU_TestInfo tests[] = {
+    {"one key for all", one_key_for_all},
+    {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
+    {"a wrong URL is refused", a_wrong_url_is_refused},
+    {"the source is found by the id", the_source_is_found_by_the_id},
+    {"an interrupted rotation goes on", an_interrupted_rotation_goes_on},
+    {"a resume without an answer leaves no pause", a_resume_without_an_answer_leaves_no_pause},
+    {"lacking types are told and added", lacking_types_are_told_and_added},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_close_subscribe(void)
 {
-    static CU_TestInfo tests[] = {
-        {"one key for all", one_key_for_all},
-        {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
-        {"a wrong URL is refused", a_wrong_url_is_refused},
-        {"the source is found by the id", the_source_is_found_by_the_id},
-        {"an interrupted rotation goes on", an_interrupted_rotation_goes_on},
-        {"a resume without an answer leaves no pause", a_resume_without_an_answer_leaves_no_pause},
-        {"lacking types are told and added", lacking_types_are_told_and_added},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("close subscribe", NULL, NULL, tests);
+}
+
+void suite_close_subscribe_postgresql(void)
+{
+    suite_add("close subscribe postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
