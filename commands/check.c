@@ -18,6 +18,7 @@
 #include "forward/forward.h"
 #include "health/findings.h"
 #include "health/rule_look.h"
+#include "kept/kept.h"
 #include "kept/keys.h"
 #include "transform/transform.h"
 
@@ -192,11 +193,12 @@ static void print_library(const struct config *config)
     char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     if (config->queue == QUEUE_POSTGRESQL) {
-        printf(
-            "  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, and what is\n"
-            "    paused are in the database, too, for all machines that share it; which alerts were told, the page's\n"
-            "    samples and its charts are this machine's own\n",
-            library);
+        printf("  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, what is "
+               "paused,\n"
+               "    and which alerts and dead letters were told are in the database, too, for all machines that share "
+               "it;\n"
+               "    the page's samples and its charts are this machine's own\n",
+               library);
         return;
     }
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
@@ -333,6 +335,8 @@ static size_t check_queue(struct checking *checking, bool *stands_still)
     struct error why = {0};
     bool opens = look_at_state(config, &wrong);
     struct queue *queue = opens ? queue_open(config, &why) : NULL;
+    if (opens)
+        kept_catch_up(config, NULL); /* the queue says it, where the database is away */
     struct facts *facts = facts_gather(config, queue, opens ? &why : NULL, NULL, clock_unix_ms());
     if (facts != NULL)
         tell_mended(checking, facts, queue);

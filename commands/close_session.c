@@ -52,6 +52,8 @@ int close_session_begin(struct close_session *session, const char *command)
         close_session_failed(session, &why);
         return COMMAND_STATE;
     }
+    if (!kept_catch_up(session->config, &why))
+        fprintf(stderr, "%s: what other machines have changed is not known here: %s\n", command, why.text);
     return COMMAND_OK;
 }
 

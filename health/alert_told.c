@@ -2,6 +2,7 @@
 #include "health/alert_told.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool alert_is_of_machine(const char *cause)
@@ -44,14 +45,15 @@ static struct alert_entry *place_of(struct alert_entry *entry, const struct aler
 static void take_line(struct alert_entry *entry, const char *line)
 {
     struct alert_entry read = {.since_ms = 0};
-    long long since_ms, told_ms, announced;
-    if (sscanf(line, "%31s %71s %lld %lld %lld", read.name, read.source, &since_ms, &told_ms, &announced) != 5)
+    char *end = NULL;
+    int words = 0;
+    if (sscanf(line, "%31s %71s%n", read.name, read.source, &words) != 2)
         return;
     if (strcmp(read.source, "-") == 0)
         memset(read.source, 0, sizeof read.source);
-    read.since_ms = since_ms;
-    read.told_ms = told_ms;
-    read.announced = announced;
+    read.since_ms = strtoll(line + words, &end, 10);
+    read.told_ms = strtoll(end, &end, 10);
+    read.announced = strtoll(end, NULL, 10);
     struct alert_entry *place = place_of(entry, &read);
     if (place != NULL && (place->name[0] == '\0' || place->told_ms < read.told_ms))
         memcpy(place, &read, sizeof read);

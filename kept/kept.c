@@ -132,7 +132,7 @@ bool kept_look(struct kept *kept, struct error *why)
 
 bool kept_catch_up(const struct config *config, struct error *why)
 {
-    if (config->state_dir == NULL || engines[config->queue]->is_fresh(config))
+    if (config->state_dir == NULL || engines[config->queue]->is_fresh(config) || access(config->state_dir, F_OK) != 0)
         return true;
     struct kept *kept = kept_open(config, why);
     bool good = kept != NULL && kept_look(kept, why);

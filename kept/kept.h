@@ -54,7 +54,8 @@ bool kept_is_stopped(const char *path, struct error *why);
 /* Brings this machine's copies up to date. Blocks for some seconds at most. Returns false with the reason. */
 bool kept_look(struct kept *kept, struct error *why);
 
-/* As kept_look, unless that was done within the last second, by whichever process. */
+/* As kept_look, unless that was done within the last second, by whichever process, or there is no state directory yet.
+ */
 bool kept_catch_up(const struct config *config, struct error *why);
 
 /* Whether several machines may share it. */

@@ -137,6 +137,7 @@ void suite_kept_files(void);
 void suite_kept_postgresql(void);
 void suite_kept_machines(void);
 void suite_kept_told(void);
+void suite_close_machines(void);
 void suite_close_backfill_postgresql(void);
 void suite_close_reconcile_postgresql(void);
 void suite_close_subscribe_postgresql(void);

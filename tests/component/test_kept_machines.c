@@ -234,8 +234,8 @@ static pid_t hold_in_child(const struct machine *machine)
         bool good = kept != NULL && kept_lock(kept, machine->source, "reconcile.lock", 0, &why) &&
                     kept_put(kept, machine->source, "reconcile", "until_us = 5\n", &why) && write(ends[1], "x", 1) == 1;
         alarm(60);
-        for (; good;)
-            pause();
+        while (good && pause() != 0)
+            ;
         _exit(1);
     }
     close(ends[1]);
