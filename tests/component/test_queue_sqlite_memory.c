@@ -4,10 +4,12 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "queue/sqlite/database.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/http_expect.h"
 #include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 60000
@@ -155,34 +157,47 @@ static void reading_leaves_no_transaction_open(void)
 
 static void settling_reads_no_body(void)
 {
-    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DUPLICATE, VERDICT_DROPPED};
+    /* the letter of the first that dies is replayed, dies again, is replayed, and is delivered */
+    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DUPLICATE, VERDICT_DROPPED,
+                                              VERDICT_DEAD,      VERDICT_DEAD,      VERDICT_DELIVERED};
     struct error why = {0};
-    char *body = calloc(1, LARGE);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(body);
+    struct letters letters = {0};
+    char *body = http_expect_body(LARGE);
     path_join(state, directory, "large");
     struct queue *queue = queue_rig_open(&made);
     queue_rig_claim(queue);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        CU_ASSERT_EQUAL(queue_append(queue, "one", body, LARGE, clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
+        uint64_t letter = 1;
+        size_t replayed = 0;
+        bool there = i < 4 ? queue_append(queue, "one", body, LARGE, clock_now() + PATIENCE_MS, &why) == QUEUE_STORED
+                           : queue_replay(queue, &letter, 1, &replayed, &why) && replayed == 1;
+        CU_ASSERT_TRUE(there);
         CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, LARGE, &found, &why), 1);
         struct verdict verdict = {.id = found.at[0].id, .kind = kinds[i]};
         largest = 0;
         CU_ASSERT_TRUE(queue_settle(queue, "one", &verdict, 1, &why));
         check(largest > 0 && largest < LARGE / 16, "verdict %d: an allocation of %zu bytes", (int)kinds[i], largest);
+        if (kinds[i] != VERDICT_DEAD)
+            continue;
+        CU_ASSERT_EQUAL_FATAL(queue_letters(queue, "one", 0, 2, 2 * LARGE, &letters, &why), 1);
+        CU_ASSERT_TRUE(letters.at[0].id == letter && letters.at[0].length == LARGE);
+        CU_ASSERT_EQUAL(memcmp(letters.at[0].body, body, LARGE), 0);
     }
+    CU_ASSERT_EQUAL(queue_letters(queue, "one", 0, 1, LARGE, &letters, &why), 0);
+    letters_free(&letters);
     queue_close(queue);
     free(body);
 }
 
 /* Returns whether there was an n-th allocation. */
-static bool fail_to_settle(unsigned n, unsigned *failures)
+static bool fail_to_settle(enum verdict_kind kind, unsigned n, unsigned *failures)
 {
     struct error why = {0}, words = {0};
     struct queue *queue = queue_rig_open(&made), *other = queue_rig_open(&made);
     queue_rig_claim(queue);
     queue_rig_append(queue, "one", "body");
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, 1 << 20, &found, &why), 1);
-    struct verdict verdict = {.id = found.at[0].id, .kind = VERDICT_DELIVERED};
+    struct verdict verdict = {.id = found.at[0].id, .kind = kind};
     fail(n);
     bool good = queue_settle(queue, "one", &verdict, 1, &why);
     bool failed = fail(0);
@@ -198,12 +213,15 @@ static bool fail_to_settle(unsigned n, unsigned *failures)
 
 static void all_processes_see_that_settling_fails(void)
 {
-    unsigned n = 1, failures = 0;
+    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DEAD};
     path_join(state, directory, "unsettled");
-    while (n < CALLS_MOST && fail_to_settle(n, &failures))
-        n++;
-    printf("(%u allocations, %u failures) ", n - 1, failures);
-    CU_ASSERT(n < CALLS_MOST && failures > 5);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned n = 1, failures = 0;
+        while (n < CALLS_MOST && fail_to_settle(kinds[i], n, &failures))
+            n++;
+        printf("(%u allocations, %u failures) ", n - 1, failures);
+        CU_ASSERT(n < CALLS_MOST && failures > 5);
+    }
 }
 
 void suite_queue_sqlite_memory(void)
