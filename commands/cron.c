@@ -231,6 +231,8 @@ int command_forward(int argc, char **argv)
     const struct option_spec specs[] = {{"--follow", NULL, &follow}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
+    if (follow)
+        process_block_signals(); /* one to reload that comes now is not to end it: daemon_follow takes it */
     struct error why = {0};
     struct config *config = session_configuration(argv[0]);
     int code = COMMAND_CONFIGURATION;

@@ -304,22 +304,29 @@ int command_unsubscribe(int argc, char **argv)
 
 /* ---- pause ---- */
 
-/* Noted before Close is asked: a reconcile in between must not activate the paused subscription again. */
+/* Noted, or forgotten, before Close is asked: a reconcile in between must not activate the paused subscription again;
+ * and were it noted still when Close has activated it, a later pause of Close's own would pass for ours, and last. */
+static bool set_paused(struct close_session *session, const char *id, bool paused, struct error *why)
+{
+    struct error unnoted;
+    bool before = closeapi_paused_by_us(session->directory, id);
+    if (!closeapi_note_pause(session->lock, session->directory, id, paused, why))
+        return false;
+    enum close_result result = subscriptions_set_status(session->client, id, paused ? "paused" : "active", why);
+    if (result != CLOSE_DONE && result != CLOSE_INDETERMINATE)
+        closeapi_note_pause(session->lock, session->directory, id, before, &unnoted);
+    return result == CLOSE_DONE;
+}
+
 static int pause_one(struct close_session *session, const char *id)
 {
     char line[OWN_COMMAND];
-    struct error why = {0}, reason;
+    struct error why = {0};
     const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (!closeapi_note_pause(session->lock, session->directory, one->id, true, &why))
+    if (!set_paused(session, one->id, true, &why))
         return close_session_failed(session, &why);
-    enum close_result result = subscriptions_set_status(session->client, one->id, "paused", &why);
-    if (result != CLOSE_DONE) {
-        if (result != CLOSE_INDETERMINATE)
-            closeapi_note_pause(session->lock, session->directory, one->id, false, &reason);
-        return close_session_failed(session, &why);
-    }
     close_session_release(session);
     printf("%s is paused: Close sends nothing, and `%s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
@@ -345,8 +352,7 @@ static int resume_one(struct close_session *session, const char *id)
     const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (subscriptions_set_status(session->client, one->id, "active", &why) != CLOSE_DONE ||
-        !closeapi_note_pause(session->lock, session->directory, one->id, false, &why))
+    if (!set_paused(session, one->id, false, &why))
         return close_session_failed(session, &why);
     close_session_release(session);
     printf("%s is active: Close sends again\n", one->id);

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#define OPEN_AGAIN_MS 2000   /* between tries to open the queue, ... */
+#define OPEN_AGAIN_MS 2000   /* between tries of what failed: to open the queue, to forward, ... */
 #define OPEN_SOON_MS 250     /* ... but after the first that failed, as while files are replaced */
 #define CLAIM_AGAIN_MS 500   /* between tries to be the one who forwards */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
@@ -220,13 +220,17 @@ void pipeline_retry(struct pipeline *pipeline)
 /* Until this process is the one who forwards. Nothing says that another one gives that up, so it is tried again. Only
  * then is made what forwards, which loads libcurl with its 25 libraries: of a pool's processes all but one do without.
  * Returns false when the process is to stop. */
-static bool wait_for_claim(struct pipeline *pipeline)
+static bool wait_for_claim(struct pipeline *pipeline, struct complaint *complaint)
 {
     struct error why = {0};
-    for (bool said = false; !queue_claim(pipeline->stages.queue, &why); said = true) {
-        if (!said)
+    for (bool said = false; !queue_claim(pipeline->stages.queue, &why);) {
+        bool busy = why.kind == ERROR_BUSY;
+        if (!busy)
+            complain(complaint, "cannot_forward", "it is tried again; nothing is lost", &why);
+        else if (!said)
             log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
-        if (!wait_before_retry(pipeline, CLAIM_AGAIN_MS))
+        said |= busy;
+        if (!wait_before_retry(pipeline, busy ? CLAIM_AGAIN_MS : OPEN_AGAIN_MS))
             return false;
     }
     return true;
@@ -264,7 +268,7 @@ static void drop_forwarder(struct pipeline *pipeline)
  * whether to try again. */
 static bool forward_while_owned(struct pipeline *pipeline, struct complaint *complaint)
 {
-    if (!wait_for_claim(pipeline))
+    if (!wait_for_claim(pipeline, complaint))
         return false;
     bool ran = make_forwarder(pipeline, complaint) &&
                forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);

@@ -94,8 +94,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
         " kn AS (INSERT INTO known AS k (source, at, key, updated) SELECT $1, $6, key, max(updated) FROM gone"
         " WHERE key IS NOT NULL AND kind IN (1, 3) GROUP BY key" NEWER_WINS "),"
         " times AS (INSERT INTO count AS n (source, kind, n) SELECT $1, 9::int2, max(received) FROM gone"
-        " HAVING count(*) > 0 UNION ALL SELECT $1, 8::int2, $6 FROM gone WHERE kind = 1 HAVING count(*) > 0" LATER_WINS
-        ")"
+        " HAVING count(*) > 0 UNION ALL SELECT $1, 8::int2, $6 FROM gone WHERE kind = 1 HAVING count(*) > 0"
+        /* a later one is from before the clock was set back */
+        " ON CONFLICT (source, kind) DO UPDATE SET n = CASE WHEN n.n > $6 THEN excluded.n"
+        " ELSE greatest(n.n, excluded.n) END)"
         " INSERT INTO count AS n (source, kind, n) SELECT $1, kind, count(*) FROM gone GROUP BY kind" ADDS,
 
     [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = $1",
