@@ -182,38 +182,6 @@ static void what_the_web_server_refuses_arrives(void)
     close_site_close(&site);
 }
 
-/* The same event by webhook and by Event Log is the same message. */
-static void both_ways_give_the_same_message(void)
-{
-    struct close_site site;
-    char id[80];
-    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
-        standin_close_add(site.close, &(struct close_event){.id = "ev_0", .filler = 3000});
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
-        const struct standin_message *first = standin_message(site.site.standin, 0);
-        char *webhook = first == NULL ? NULL : strndup(first->json.at, first->json.length);
-
-        /* another queue knows nothing: the same event again, this time out of the log */
-        close_site_stop_program(&site);
-        CU_ASSERT(durable_new_queue());
-        close_site_configure(&site, NULL, NULL, "state_dir = other");
-        standin_forget(site.site.standin);
-        CU_ASSERT(temporary_directory(site.site.directory, "other"));
-        char path[PATH_SIZE];
-        path_join(path, site.site.directory, "other");
-        CU_ASSERT_EQUAL(chmod(path, 0700), 0);
-        CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1h"), 0);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
-        const struct standin_message *second = standin_message(site.site.standin, 0);
-        check(webhook != NULL && second != NULL && slice_equal(second->json, slice_of(webhook)),
-              "the same bytes:\n%s\n%.*s", webhook, second == NULL ? 0 : (int)second->json.length,
-              second == NULL ? "" : second->json.at);
-        free(webhook);
-    }
-    close_site_close(&site);
-}
-
 /* An event that Close merged later changes into comes with its newest state. */
 static void merged_events_bring_the_newest_state(void)
 {
@@ -481,7 +449,6 @@ static CU_TestInfo tests[] = {
     {"5,000 events, 500 of them cleared by a pause", what_a_pause_cleared_arrives},
     {"a paused subscription is activated by itself", a_paused_one_is_activated_by_itself},
     {"what mod_fcgid refuses arrives", what_the_web_server_refuses_arrives},
-    {"webhook and Event Log give the same message", both_ways_give_the_same_message},
     {"merged events bring the newest state", merged_events_bring_the_newest_state},
     {"late events are found a day after", late_events_are_found_a_day_after},
     {"a failed read claims nothing", a_failed_read_claims_nothing},

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/support/check.h"
@@ -222,6 +223,38 @@ static void a_resume_without_an_answer_leaves_no_pause(void)
     close_site_close(&site);
 }
 
+/* The same event by webhook and by Event Log is the same message. */
+static void both_ways_give_the_same_message(void)
+{
+    struct close_site site;
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
+        standin_close_add(site.close, &(struct close_event){.id = "ev_0", .filler = 3000});
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
+        const struct standin_message *first = standin_message(site.site.standin, 0);
+        char *webhook = first == NULL ? NULL : strndup(first->json.at, first->json.length);
+
+        /* another queue knows nothing: the same event again, this time out of the log */
+        close_site_stop_program(&site);
+        CU_ASSERT(durable_new_queue());
+        close_site_configure(&site, NULL, NULL, "state_dir = other");
+        standin_forget(site.site.standin);
+        CU_ASSERT(temporary_directory(site.site.directory, "other"));
+        char path[PATH_SIZE];
+        path_join(path, site.site.directory, "other");
+        CU_ASSERT_EQUAL(chmod(path, 0700), 0);
+        CU_ASSERT(close_site_start_program(&site));
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1h"), 0);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
+        const struct standin_message *second = standin_message(site.site.standin, 0);
+        check(webhook != NULL && second != NULL && slice_equal(second->json, slice_of(webhook)),
+              "the same bytes:\n%s\n%.*s", webhook, second == NULL ? 0 : (int)second->json.length,
+              second == NULL ? "" : second->json.at);
+        free(webhook);
+    }
+    close_site_close(&site);
+}
+
 static CU_TestInfo tests[] = {
     {"one key for all", one_key_for_all},
     {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
@@ -230,6 +263,7 @@ static CU_TestInfo tests[] = {
     {"an interrupted rotation goes on", an_interrupted_rotation_goes_on},
     {"a resume without an answer leaves no pause", a_resume_without_an_answer_leaves_no_pause},
     {"lacking types are told and added", lacking_types_are_told_and_added},
+    {"webhook and Event Log give the same message", both_ways_give_the_same_message},
     CU_TEST_INFO_NULL,
 };
 
