@@ -276,7 +276,7 @@ static void print_queue(const struct facts *facts)
     free(line);
 }
 
-/* The queue was `sqlite` before, and is `none` now. */
+/* The queue was `sqlite` before, and is another now. */
 static size_t check_left_behind(const struct config *config)
 {
     uint64_t waiting;
@@ -287,9 +287,16 @@ static size_t check_left_behind(const struct config *config)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
     if (!known) {
-        printf(
-            "  WRONG: there is a queue.db, which queue = none does not use, and what waits in it cannot be told: %s\n",
-            why.text);
+        printf("  WRONG: there is a queue.db, which queue = %s does not use, and what waits in it cannot be told: %s\n",
+               config->queue == QUEUE_NONE ? "none" : "postgresql", why.text);
+        return 1;
+    }
+    if (config->queue == QUEUE_POSTGRESQL) {
+        printf("  WRONG: %" PRIu64
+               " event%s wait%s in its queue.db, which nothing delivers with queue = postgresql: stop the\n"
+               "    program, then `%s`\n",
+               waiting, text_plural(waiting), text_singular(waiting),
+               own_command(line, config, NULL, "queue migrate --to postgresql"));
         return 1;
     }
     printf("  WRONG: %" PRIu64 " event%s wait%s in its queue.db, which nothing delivers with queue = none: set\n"
@@ -321,6 +328,10 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         break;
     }
     *wrong = check_state_directory(config);
+    if (config->queue == QUEUE_POSTGRESQL && *wrong == 0) {
+        *wrong = check_left_behind(config);
+        return true;
+    }
     return *wrong == 0;
 }
 

@@ -146,6 +146,26 @@ struct moved {
  * *moved counts, also when the call fails. A second call goes on where the first stopped. */
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct error *why);
 
+/* What queue_migrate has moved in this call; where the queue was, and is. */
+struct migrated {
+    uint64_t events, letters, identities;
+    bool was_done; /* an earlier call had done all of it */
+    char from[320], to[320];
+};
+
+/* step (may be NULL) is called when something more is durable; it returns false to stop there. */
+struct migrating {
+    bool (*step)(void *context, const struct migrated *done);
+    void *context;
+};
+
+/* Gives the whole queue to the other engine, of the same configuration, which must have state_dir and queue_url:
+ * waiting events in their order, dead letters, identities, counts; behind what that one has already. Killed or failed
+ * at any point, it goes on when it is called again; until it is done neither queue can be opened. Refuses while another
+ * process has one of them open. to: QUEUE_SQLITE or QUEUE_POSTGRESQL. Returns false with the reason. */
+bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
+                   struct migrated *done, struct error *why);
+
 /* Checks the queue's integrity and calls report for each fault. Returns true when the check itself worked; *faults
  * counts. */
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
@@ -155,9 +175,9 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
 
-/* How many events wait in the database of a state directory that is now configured with queue = none, so that nobody
- * delivers them; 0 where there is no database. Only reads. Returns false with the reason when the number cannot be
- * read. */
+/* How many events wait in the database of a state directory that is now configured with another queue, so that nobody
+ * delivers them; 0 where there is no database, or queue_migrate has moved it. Only reads. Returns false with the reason
+ * when the number cannot be read. */
 bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why);
 
 /* What is left in a state directory that the configuration named before (state_places_before). */

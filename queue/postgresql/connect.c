@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/migration.h"
 #include "queue/postgresql/session.h"
 
 /* What a role or database has set is not trusted. The planner must have no choice, for a queue's statistics are always
@@ -149,6 +150,17 @@ static enum pg_outcome wrong(struct pg_session *session, const char *words)
     return PG_WRONG;
 }
 
+static enum pg_outcome migrates(struct pg_session *session)
+{
+    struct migration_mark mark;
+    enum pg_outcome result = migration_read(session, &mark);
+    if (result != PG_DONE)
+        return result;
+    pg_session_close(session);
+    migration_words(&mark, &session->why);
+    return PG_WRONG;
+}
+
 static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult *setup)
 {
     if (PQntuples(setup) != 1)
@@ -158,8 +170,10 @@ static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult 
                      "queue_url leads to a pooler (PgBouncer), which hands one connection to several: give the "
                      "address of PostgreSQL itself");
     int version = (int)result_int(setup, 0, 1);
-    if (version <= SCHEMA_VERSION)
+    if (version <= SCHEMA_VERSION || (version == SCHEMA_MIGRATES && session->migrates))
         return PG_DONE;
+    if (version == SCHEMA_MIGRATES)
+        return migrates(session);
     pg_session_close(session);
     error_set(&session->why,
               "the queue in the database has version %d, made by a newer release; this one knows %d: install the newer "

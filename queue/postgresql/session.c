@@ -188,6 +188,30 @@ void pg_session_send(struct pg_session *session, enum statement statement, const
     session->sent[session->sents++].statement = statement;
 }
 
+void pg_session_send_text(struct pg_session *session, const char *text, const struct params *params)
+{
+    static const struct params none = {.count = 0};
+    int formats[PARAMS_MOST];
+    if (session->connection == NULL || session->sents == sizeof session->sent / sizeof *session->sent)
+        return;
+    if (params == NULL)
+        params = &none;
+    for (int i = 0; i < params->count; i++)
+        formats[i] = 1;
+    if (session->sents == 0)
+        PQenterPipelineMode(session->connection);
+    PQsendQueryParams(session->connection, text, params->count, params->type, params->value, params->length, formats,
+                      1);
+    session->sent[session->sents++].prepares = false;
+}
+
+enum pg_outcome pg_session_ask(struct pg_session *session, const char *text, const struct params *params,
+                               PGresult **result)
+{
+    pg_session_send_text(session, text, params);
+    return pg_session_finish(session, result);
+}
+
 /* Takes the result of one that was sent, and the end after it. */
 static PGresult *take_result(struct pg_session *session, moment deadline)
 {
