@@ -85,6 +85,17 @@ bool queue_notes(struct queue *queue, const char *source, struct notes *notes, s
 /* Whether a process holds the consumer lock now. *words says so to people: "process 4711 on HOST". */
 bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struct error *why);
 
+/* A server that keeps the queue, for people; all "" where none does. */
+struct queue_setup {
+    char server[128];      /* what it is */
+    char copies[400];      /* on how many machines is what was answered 200 */
+    char connections[100]; /* how many it has, and how many are in use */
+    struct error worry;    /* what somebody should change; "": nothing */
+};
+
+/* Fills it in. */
+bool queue_describe(struct queue *queue, struct queue_setup *setup, struct error *why);
+
 /* Whether the files of the queue are those that every process uses; else false with the problem in *words: files were
  * replaced, and events are refused until what the old ones held is brought over. Always true for the engine `none`. */
 bool queue_stands(struct queue *queue, struct error *words);

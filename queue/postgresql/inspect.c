@@ -333,6 +333,7 @@ const struct inspection postgresql_inspection = {
     .look_known = pg_look_known,
     .notes = pg_read_notes,
     .is_owned = pg_is_owned,
+    .describe = pg_describe,
     .stands = pg_stands,
     .has_room = pg_has_room,
     .can_be_settled = pg_can_be_settled,
