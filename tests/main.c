@@ -188,6 +188,7 @@ static void (*const suites[])(void) = {
     suite_durable_processes,
 #ifdef CLOSECRM_POSTGRESQL
     suite_queue_postgresql,
+    suite_queue_postgresql_faults,
     suite_queue_migrate,
     suite_durable_migrate,
     suite_durable_kill_postgresql,
