@@ -261,6 +261,9 @@ class World:
         code, printed = self.webs[0].closecrm("queue", "check")
         if code != 0:
             self.wrong.append(f"queue check: {printed[-500:]}")
+        code, printed = self.webs[0].closecrm("check")
+        if "connected: " not in printed or printed.count("(quorum, streaming)") != 2:
+            self.wrong.append(f"check does not tell of two standbys: {printed[-2000:]}")
 
     def status(self):
         code, printed = self.webs[0].closecrm("queue", "status", "--json")
