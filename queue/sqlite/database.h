@@ -218,8 +218,8 @@ enum database_result database_run_alone(struct database *database, sqlite3_stmt 
  * for a newer one's. The table `migration` says more. */
 #define SCHEMA_MIGRATES 1000
 
-/* migrate.c: sets `why` to what such a queue says. */
-void migrates_words(struct database *database);
+/* migrate.c: whether a queue is such a one; `why` says so. */
+bool migrates_is_marked(struct database *database);
 
 /* migrate.c: whether what a database has is in another engine's queue now. */
 bool migrates_has_left(struct database *database);

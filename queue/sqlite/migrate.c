@@ -175,11 +175,13 @@ static bool read_mark(struct database *database, struct migration_mark *mark)
     return found;
 }
 
-void migrates_words(struct database *database)
+bool migrates_is_marked(struct database *database)
 {
     struct migration_mark mark;
-    if (read_mark(database, &mark))
+    bool marked = is_marked(database);
+    if (marked && read_mark(database, &mark))
         migration_words(&mark, &database->why);
+    return marked;
 }
 
 bool migrates_has_left(struct database *database)

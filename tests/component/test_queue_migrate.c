@@ -355,6 +355,27 @@ static void two_moves_do_not_mix(void)
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
 }
 
+/* What nobody would deliver is told of, until it is moved. */
+static void what_is_left_behind_is_counted(void)
+{
+    uint64_t waiting = 0;
+    struct error why = {0};
+    bool busy;
+    use_new("left");
+    fill();
+    made.config.queue = QUEUE_POSTGRESQL;
+    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &why));
+    CU_ASSERT_TRUE(waiting > EVENTS - SETTLED);
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 1), KILLED);
+    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &why));
+    CU_ASSERT_TRUE(waiting > EVENTS - SETTLED);
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
+    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &why));
+    CU_ASSERT_EQUAL(waiting, 0);
+    CU_ASSERT_EQUAL(backup_lock(state, &busy, &why), -1); /* nor is a backup put over it */
+    check(strstr(why.text, "this queue was moved") != NULL, "it is said: %s", why.text);
+}
+
 static void without_an_address_it_is_said(void)
 {
     use_new("nowhere");
@@ -370,6 +391,7 @@ void suite_queue_migrate(void)
         {"a replay belongs to its letter", a_replay_belongs_to_its_letter},
         {"a queue in use is not moved", a_queue_in_use_is_not_moved},
         {"two moves do not mix", two_moves_do_not_mix},
+        {"what is left behind is counted", what_is_left_behind_is_counted},
         {"without an address it is said", without_an_address_it_is_said},
         CU_TEST_INFO_NULL,
     };
