@@ -119,7 +119,7 @@ static bool await_result(struct pg_session *session, moment deadline)
         int ready = unsent < 0 ? 1 : wait_for_socket(session, &socket, deadline);
         if (ready == 0) {
             pg_session_lose(session, "the database does not answer within %lld s",
-                            (long long)session->settings->patience_ms / 1000);
+                            (long long)(clock_now() - session->waits + 500) / 1000);
             return false;
         }
         if (unsent < 0 || (ready > 0 && !PQconsumeInput(connection))) {
@@ -283,6 +283,7 @@ enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results
     moment deadline = clock_now() + session->settings->patience_ms;
     if (session->connection == NULL)
         return PG_LOST;
+    session->waits = clock_now();
     session->warned = false;
     bool sent = PQpipelineSync(session->connection) == 1;
     if (!sent)
@@ -318,6 +319,7 @@ enum pg_outcome pg_session_text(struct pg_session *session, const char *text, in
     moment deadline = clock_now() + patience_ms;
     if (session->connection == NULL)
         return PG_LOST;
+    session->waits = clock_now();
     session->warned = false;
     if (!PQsendQuery(session->connection, text))
         return pg_session_lose(session, "out of memory");

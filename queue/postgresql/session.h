@@ -53,6 +53,7 @@ struct pg_session {
     bool asked;              /* one came that says that a command asks for something; likewise */
     uint64_t prepared;       /* one bit for each statement */
     moment answered;         /* when the server answered last */
+    moment waits;            /* since when it is waited for */
     struct {
         enum statement statement;
         bool prepares;
