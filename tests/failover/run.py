@@ -41,19 +41,20 @@ def install(venv):
 
 
 def enter():
-    """Into name spaces of its own: with the first process in it all others end. The shell reaps what is orphaned."""
+    """Into name spaces of its own: with the first process in it all others end. The shell there reaps what is orphaned."""
     if os.geteuid() != 0:
         sys.exit("test-failover: only root can make networks")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     place = pathlib.Path(tempfile.mkdtemp(prefix="failover-"))
     place.chmod(0o755)
     try:
         install(place / "venv")
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    os.environ[INSIDE] = str(place)
-    os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-                          "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh", sys.executable, *sys.argv])
+        sys.exit(subprocess.run(["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+                                 "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh", sys.executable, *sys.argv],
+                                env={**os.environ, INSIDE: str(place)}).returncode)
+    finally:
+        if not os.environ.get("KEEP"):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__" and INSIDE not in os.environ:
@@ -107,7 +108,7 @@ class World:
         for machine in self.databases:
             machine.start()
         self.await_whole()
-        self.primary().sql(["-f", SAMPLES / "closecrm.sql"], password=self.passwords["closecrm"])
+        self.await_primary().sql(["-f", SAMPLES / "closecrm.sql"], password=self.passwords["closecrm"])
         for machine in self.webs:
             machine.start()
         for number in range(SENDERS):
@@ -130,6 +131,9 @@ class World:
         found = [machine for machine in self.databases if machine.name in names]
         return found[0] if len(found) == 1 else None
 
+    def await_primary(self):
+        return await_that("a primary", WHOLE_SECONDS, self.primary)
+
     def timeline(self):
         return max((one.get("timeline") or 0 for one in self.members()), default=0)
 
@@ -146,7 +150,7 @@ class World:
 
     def owner(self):
         """The web machine that forwards."""
-        address = self.primary().sql(["-c", "SELECT host(client_addr) FROM pg_stat_activity WHERE application_name LIKE "
+        address = self.await_primary().sql(["-c", "SELECT host(client_addr) FROM pg_stat_activity WHERE application_name LIKE "
                                             "'closecrm % forwards' AND pid IN (SELECT pid FROM pg_locks WHERE "
                                             "locktype = 'advisory' AND granted) LIMIT 1"])
         return next((web for web in self.webs if web.address == address), None)
@@ -155,24 +159,24 @@ class World:
 
     def fault_primary(self):
         before = self.timeline()
-        self.primary().signal(signal.SIGKILL, "postgres")
+        self.await_primary().signal(signal.SIGKILL, "postgres")
         await_that("a new timeline", 90, lambda: self.timeline() > before)
 
     def fault_machine(self):
-        machine = self.primary()
+        machine = self.await_primary()
         machine.die()
         await_that("another primary", 90, lambda: self.primary() not in (None, machine))
         time.sleep(self.pick.uniform(0, 5))
         machine.live()
 
     def fault_stopped(self):
-        machine = self.primary()
+        machine = self.await_primary()
         machine.signal(signal.SIGSTOP)
         time.sleep(STOPPED_SECONDS)
         machine.signal(signal.SIGCONT)
 
     def fault_unplugged(self):
-        machine = self.primary()
+        machine = self.await_primary()
         machine.unplug()
         time.sleep(STOPPED_SECONDS)
         machine.plug()
@@ -185,7 +189,7 @@ class World:
         machine.live()
 
     def fault_standby(self):
-        machine = self.pick.choice(self.others(self.primary()))
+        machine = self.pick.choice(self.others(self.await_primary()))
         machine.die()
         time.sleep(15)
         machine.live()
@@ -198,7 +202,7 @@ class World:
             machine.signal(signal.SIGCONT, "etcd")
 
     def fault_switchover(self):
-        machine = self.primary()
+        machine = self.await_primary()
         secret = base64.b64encode(f"patroni:{self.passwords['restapi']}".encode()).decode()
         wanted = json.dumps({"leader": machine.name, "candidate": self.pick.choice(self.others(machine)).name}).encode()
         request = urllib.request.Request(f"http://{machine.address}:8008/switchover", wanted, {
@@ -209,7 +213,7 @@ class World:
     def fault_cancelled(self):
         """Commits that wait for a standby are cancelled, which makes them good on the primary alone; then it dies. Patroni
         stands still meanwhile, so that it does not see the standbys go."""
-        machine = self.primary()
+        machine = self.await_primary()
         for each in self.databases:
             each.signal(signal.SIGSTOP, "patroni")
         for each in self.others(machine):
@@ -318,8 +322,6 @@ def main():
         world.end()
         if world.wrong:
             say("\n".join(machine.log() for machine in world.databases + world.webs))
-        if not os.environ.get("KEEP"):
-            shutil.rmtree(place, ignore_errors=True)
     world.table()
     for text in world.wrong:
         say(f"WRONG: {text}")
