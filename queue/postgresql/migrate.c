@@ -61,15 +61,17 @@ static bool claim(struct pg_side *side, struct error *why)
     return side_done(side, result, why) && got;
 }
 
-/* The other sessions of this program in the database: "HOST PROCESS PURPOSE" of one of them. */
+/* "HOST PROCESS PURPOSE" of a session of this program in the database that is not this process's. */
 static enum pg_outcome find_other(struct pg_side *side, char name[static 100])
 {
+    static const char text[] =
+        "SELECT substr(a.application_name, 10) FROM pg_stat_activity a, pg_stat_activity own"
+        " WHERE own.pid = pg_backend_pid() AND a.datname = current_database() AND a.application_name LIKE 'closecrm %'"
+        " AND (a.client_addr IS DISTINCT FROM own.client_addr OR split_part(a.application_name, ' ', 2)"
+        " <> split_part(own.application_name, ' ', 2) OR split_part(a.application_name, ' ', 3)"
+        " <> split_part(own.application_name, ' ', 3)) LIMIT 1";
     PGresult *others = NULL;
-    enum pg_outcome result =
-        pg_session_ask(&side->session,
-                       "SELECT substr(application_name, 10) FROM pg_stat_activity WHERE datname = current_database()"
-                       " AND pid <> pg_backend_pid() AND application_name LIKE 'closecrm %' LIMIT 1",
-                       NULL, &others);
+    enum pg_outcome result = pg_session_ask(&side->session, text, NULL, &others);
     name[0] = '\0';
     if (result == PG_DONE && PQntuples(others) > 0)
         snprintf(name, 100, "%s", PQgetvalue(others, 0, 0));

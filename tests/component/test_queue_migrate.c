@@ -300,12 +300,25 @@ static void a_replay_belongs_to_its_letter(void)
     queue_close(queue);
 }
 
+/* By a process of its own, as the command is. */
 static void refused(enum queue_kind to, const char *words)
 {
     struct error why = {0};
-    struct migrated done;
-    const struct migrating watch = {NULL, NULL};
-    CU_ASSERT_FALSE(queue_migrate(&made.config, to, &watch, &done, &why));
+    int ends[2], status = -1;
+    CU_ASSERT_FATAL(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct migrated done;
+        const struct migrating watch = {NULL, NULL};
+        bool good = queue_migrate(&made.config, to, &watch, &done, &why);
+        ssize_t n = write(ends[1], why.text, sizeof why.text);
+        _exit(good || n < 0);
+    }
+    close(ends[1]);
+    ssize_t n = read(ends[0], why.text, sizeof why.text - 1);
+    close(ends[0]);
+    CU_ASSERT(n > 0 && child > 0 && waitpid(child, &status, 0) == child);
+    CU_ASSERT_EQUAL(status, 0);
     check(strstr(why.text, words) != NULL, "%s: %s", words, why.text);
 }
 
