@@ -188,6 +188,10 @@ bool set_aside_event(struct queue *queue, const struct queue_request *request, s
     enum queue_answer answer = QUEUE_ASKED;
     int64_t number = 0;
     bool owned = queue_claim(queue, &words), withdrawn;
+    if (!owned && words.kind != ERROR_BUSY) {
+        *why = words;
+        return false;
+    }
     if (!owned) {
         if (!queue_ask(queue, request, &number, why))
             return false;

@@ -122,8 +122,8 @@ void queue_start_writer(struct queue *queue);
 void queue_set_stop_deadline(struct queue *queue, moment deadline);
 
 /* Acquires the consumer lock for all sources; held until the queue is closed or the process dies. Only its holder, the
- * owner, may call what follows, from one thread. Never blocks. Returns false with the reason while another process
- * holds the lock: call again later. */
+ * owner, may call what follows, from one thread. Never blocks. Returns false with the reason: ERROR_BUSY while another
+ * process holds the lock, else it cannot be had. Call again later. */
 bool queue_claim(struct queue *queue, struct error *why);
 
 /* Whether the consumer lock was lost: calls below that failed did because of that. Then another process may have it;

@@ -138,7 +138,7 @@ bool pg_claim(void *state, struct error *why)
         return false;
     }
     if (!got) {
-        error_set(why, "another process forwards"); /* on this machine or another one */
+        error_set_kind(why, ERROR_BUSY, "another process forwards"); /* on this machine or another one */
         pg_session_close(&queue->own);
         return false;
     }

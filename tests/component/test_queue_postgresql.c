@@ -426,7 +426,7 @@ static void a_dump_without_its_sequences_is_found(void)
     CU_ASSERT_TRUE(queue_check(queue, count_fault, &reported, &faults, &why));
     CU_ASSERT_EQUAL(faults, 1); /* the tests' server does not sync */
     ask("ALTER SEQUENCE closecrm.id_1 RESTART");
-    CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + SHORT_MS, &why), QUEUE_BROKEN);
+    CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + PATIENCE_MS, &why), QUEUE_BROKEN);
     CU_ASSERT_TRUE(queue_check(queue, count_fault, &reported, &faults, &why));
     CU_ASSERT_EQUAL(faults, 2);
     CU_ASSERT_EQUAL(reported, 3);
