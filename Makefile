@@ -19,7 +19,7 @@ BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c i
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c fuzz/*.c fuzz/rig/*.c tests/faults/shim/*.c tests/power/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h fuzz/rig/*.h)
-SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
+SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf packaging/postgresql) /dev/null -type f)
 
 # Close's event types, a table in a file that people can read, as C: the program is one file.
 EVENT_TYPES := build/closeapi/event-types.inc
@@ -73,7 +73,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults test-power test-model test-clients test-systemd
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults test-power test-model test-clients test-systemd test-failover
 
 all: closecrm.fcgi ## build the program
 
@@ -376,6 +376,14 @@ test-power: ## cut the power of a guest under load at random, CUTS (50) times: e
 	@$(parallel) closecrm.fcgi
 	CLOSECRM_PROGRAM=$(or $(CLOSECRM_PROGRAM),$(CURDIR)/build/release/closecrm.fcgi) CUTS=$(CUTS) SEED=$(SEED) ONLY="$(ONLY)" \
 	    PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/power/run.py
+
+# CUTS=2: so many faults of each kind; CUTS="primary=3 web=1": only these; SEED=N; KEEP=1: the logs stay.
+test-failover: ## three machines with Patroni, three with the program, under load: machines die one after the other (root only)
+	@[ "$$(id -u)" = 0 ] || { echo "make test-failover: only root can make networks" >&2; exit 1; }
+	@packaging/install-packages failover
+	@$(parallel) closecrm.fcgi
+	CLOSECRM_PROGRAM=$(or $(CLOSECRM_PROGRAM),$(CURDIR)/build/release/closecrm.fcgi) CUTS="$(CUTS)" SEED=$(SEED) KEEP=$(KEEP) \
+	    PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/failover/run.py
 
 # DIST=trixie: only that Debian; PARTS="harden reload": only some of what can be left out; DEB=FILE: another package than
 # this tree's. Emulated (without KVM for a stock kernel), it takes some ten minutes for each on a machine with nothing else to do.

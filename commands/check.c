@@ -257,12 +257,19 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
         queue_wake(queue);
 }
 
+static void print_setup(const struct queue_setup *setup)
+{
+    if (setup->server[0] != '\0')
+        printf("  database: %s\n  copies: %s\n  connections: %s\n", setup->server, setup->copies, setup->connections);
+}
+
 static void print_queue(const struct facts *facts)
 {
     char age[WHEN_SIZE];
     if (facts->config->queue == QUEUE_SQLITE)
         check_file_system(facts->config->state_dir);
     print_library(facts->config);
+    print_setup(&facts->setup);
     printf("  waiting: %" PRIu64, facts->all.waiting);
     if (facts->all.waiting > 0)
         printf(", the oldest since %s", times_print_age(facts->now_ms - facts->all.oldest_received_ms, age));
@@ -278,25 +285,27 @@ static void print_queue(const struct facts *facts)
     free(line);
 }
 
-/* The queue was `sqlite` before, and is `none` now. */
+/* The queue was `sqlite` before, and is another now. */
 static size_t check_left_behind(const struct config *config)
 {
     uint64_t waiting;
     char line[OWN_COMMAND];
     struct error why = {0};
-    bool known = queue_left_behind(config, &waiting, &why);
+    bool known = queue_left_behind(config, &waiting, &why), is_none = config->queue == QUEUE_NONE;
+    const char *queue = is_none ? "none" : "postgresql";
     if (known && waiting == 0)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
-    if (!known) {
-        printf(
-            "  WRONG: there is a queue.db, which queue = none does not use, and what waits in it cannot be told: %s\n",
-            why.text);
-        return 1;
-    }
-    printf("  WRONG: %" PRIu64 " event%s wait%s in its queue.db, which nothing delivers with queue = none: set\n"
-           "    queue = sqlite until nothing waits there, which `%s` shows\n",
-           waiting, text_plural(waiting), text_singular(waiting), own_command(line, config, NULL, "queue status"));
+    if (!known)
+        printf("  WRONG: there is a queue.db, which queue = %s does not use, and what waits in it cannot be told: %s\n",
+               queue, why.text);
+    else
+        printf("  WRONG: %" PRIu64
+               " event%s wait%s in its queue.db, which nothing delivers with queue = %s: %s `%s`%s\n",
+               waiting, text_plural(waiting), text_singular(waiting), queue,
+               is_none ? "set\n    queue = sqlite until nothing waits there, which" : "stop\n    the program, then",
+               own_command(line, config, NULL, is_none ? "queue status" : "queue migrate --to postgresql"),
+               is_none ? " shows" : "");
     return 1;
 }
 
@@ -323,6 +332,10 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         break;
     }
     *wrong = check_state_directory(config);
+    if (config->queue == QUEUE_POSTGRESQL && *wrong == 0) {
+        *wrong = check_left_behind(config);
+        return true;
+    }
     return *wrong == 0;
 }
 

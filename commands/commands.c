@@ -178,6 +178,10 @@ static const struct command commands[] = {
      "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
      "called again.\n",
      command_queue_move},
+    {"queue migrate", "--to ENGINE", "give the whole queue to the other kind of queue",
+     "ENGINE: postgresql (the database of queue_url) or sqlite (state_dir). Stop the program before, everywhere.\n"
+     "Interrupted, it goes on when it is called again; until it is done neither queue works. Then set `queue`.\n",
+     command_queue_migrate},
     {"queue backup", "FILE", "the same as `backup`", "See `closecrm.fcgi help backup`.\n", command_backup},
     {"backup", "FILE", "write all that the state directory holds to a new file",
      "Queue, signature keys that `subscribe` obtained, and how far Close's Event Log was read; all may be in use\n"

@@ -252,7 +252,9 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     gather_machine(facts);
     gather_sources(facts, queue, counters);
     gather_keys(facts);
-    if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
+    if (facts->is_durable && queue != NULL &&
+        (!queue_room(queue, &facts->room, &facts->queue_why) ||
+         !queue_describe(queue, &facts->setup, &facts->queue_why)))
         facts->queue_works = false;
     return facts;
 }

@@ -49,9 +49,10 @@ struct facts {
     char *crontab;        /* there: the line that a crontab needs; NULL: another installation */
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
-    struct queue_room room; /* what takes room in it; all zero: not known */
-    struct tally nowhere;   /* what is counted of no source */
-    char left_over[256];    /* a source that is not configured, of which Close's side is still kept; "": none is */
+    struct queue_setup setup; /* of a server that keeps it */
+    struct queue_room room;   /* what takes room in it; all zero: not known */
+    struct tally nowhere;     /* what is counted of no source */
+    char left_over[256];      /* a source that is not configured, of which Close's side is still kept; "": none is */
     struct left_elsewhere elsewhere; /* what is left in a state directory that was used before */
     char other[PATH_MAX]; /* another configuration whose process forwards from the same state directory; "": none */
     struct counts all;    /* sums; the oldest and the last of all sources */

@@ -33,6 +33,12 @@ static enum finding_outcome judge_queue_replaced(const struct judged *judged)
                         judged->facts->replaced.text);
 }
 
+static enum finding_outcome judge_queue_setup(const struct judged *judged)
+{
+    const char *worry = judged->facts->setup.worry.text;
+    return worry[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "the database of the queue: %.480s", worry);
+}
+
 static enum finding_outcome judge_unsettled(const struct judged *judged)
 {
     const struct facts *facts = judged->facts;
@@ -395,6 +401,7 @@ static const struct kind {
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
+    {"queue_setup", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK, judge_queue_setup, 0, "", ""},
     {"state_dir_shared", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY | VIEW_QUEUE_STATUS,
      judge_state_dir_shared, 0, "give each configuration a state_dir of its own", ""},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},

@@ -124,20 +124,23 @@ static void complain(struct complaint *complaint, const char *msg, const char *a
               log_quote_reason(words, why->text));
 }
 
-/* Logs when events are left in a queue on disk, and the configuration now says queue = none. */
+/* Logs when events are left in a queue on disk, and the configuration now names another. */
 static void warn_of_left_behind(const struct config *config)
 {
     uint64_t waiting;
+    bool is_none = config->queue == QUEUE_NONE;
     struct error why = {0};
     char words[LOG_QUOTED];
     if (!queue_left_behind(config, &waiting, &why))
         log_write(LEVEL_WARN, "msg=queue_not_used state_dir=\"%s\" advice=\"closecrm.fcgi check\" reason=%s",
                   config->state_dir, log_quote_reason(words, why.text));
     else if (waiting > 0)
-        log_write(LEVEL_WARN,
-                  "msg=queue_not_used state_dir=\"%s\" waiting=%llu advice=\"with queue = none nothing delivers them: "
-                  "set queue = sqlite until they are delivered\"",
-                  config->state_dir, (unsigned long long)waiting);
+        log_write(
+            LEVEL_WARN,
+            "msg=queue_not_used state_dir=\"%s\" waiting=%llu advice=\"with queue = %s nothing delivers them: %s\"",
+            config->state_dir, (unsigned long long)waiting, is_none ? "none" : "postgresql",
+            is_none ? "set queue = sqlite until they are delivered"
+                    : "stop the program, and closecrm.fcgi queue migrate --to postgresql");
 }
 
 /* Logs when events are left in a state directory that the configuration named before. */

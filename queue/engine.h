@@ -49,6 +49,7 @@ struct inspection {
                        struct known *known, struct error *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct error *why);
     bool (*is_owned)(void *state, bool *owned, struct error *words, struct error *why);
+    bool (*describe)(void *state, struct queue_setup *setup, struct error *why); /* NULL: there is nothing to say */
     bool (*stands)(void *state, struct error *words);
     bool (*has_room)(void *state, struct error *words);
     bool (*can_be_settled)(void *state, struct error *words);

@@ -85,6 +85,17 @@ bool queue_notes(struct queue *queue, const char *source, struct notes *notes, s
 /* Whether a process holds the consumer lock now. *words says so to people: "process 4711 on HOST". */
 bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struct error *why);
 
+/* A server that keeps the queue, for people; all "" where none does. */
+struct queue_setup {
+    char server[128];      /* what it is */
+    char copies[400];      /* on how many machines is what was answered 200 */
+    char connections[100]; /* how many it has, and how many are in use */
+    struct error worry;    /* what somebody should change; "": nothing */
+};
+
+/* Fills it in. */
+bool queue_describe(struct queue *queue, struct queue_setup *setup, struct error *why);
+
 /* Whether the files of the queue are those that every process uses; else false with the problem in *words: files were
  * replaced, and events are refused until what the old ones held is brought over. Always true for the engine `none`. */
 bool queue_stands(struct queue *queue, struct error *words);
@@ -146,6 +157,26 @@ struct moved {
  * *moved counts, also when the call fails. A second call goes on where the first stopped. */
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct error *why);
 
+/* What queue_migrate has moved in this call; where the queue was, and is. */
+struct migrated {
+    uint64_t events, letters, identities;
+    bool was_done; /* an earlier call had done all of it */
+    char from[320], to[320];
+};
+
+/* step (may be NULL) is called when something more is durable; it returns false to stop there. */
+struct migrating {
+    bool (*step)(void *context, const struct migrated *done);
+    void *context;
+};
+
+/* Gives the whole queue to the other engine, of the same configuration, which must have state_dir and queue_url:
+ * waiting events in their order, dead letters, identities, counts; behind what that one has already. Killed or failed
+ * at any point, it goes on when it is called again; until it is done neither queue can be opened. Refuses while another
+ * process has one of them open. to: QUEUE_SQLITE or QUEUE_POSTGRESQL. Returns false with the reason. */
+bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
+                   struct migrated *done, struct error *why);
+
 /* Checks the queue's integrity and calls report for each fault. Returns true when the check itself worked; *faults
  * counts. */
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
@@ -155,9 +186,9 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
 
-/* How many events wait in the database of a state directory that is now configured with queue = none, so that nobody
- * delivers them; 0 where there is no database. Only reads. Returns false with the reason when the number cannot be
- * read. */
+/* How many events wait in the database of a state directory that is now configured with another queue, so that nobody
+ * delivers them; 0 where there is no database, or queue_migrate has moved it. Only reads. Returns false with the reason
+ * when the number cannot be read. */
 bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why);
 
 /* What is left in a state directory that the configuration named before (state_places_before). */

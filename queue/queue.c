@@ -340,6 +340,13 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struc
     return inspection != NULL && inspection->is_owned(queue->state, owned, words, why);
 }
 
+bool queue_describe(struct queue *queue, struct queue_setup *setup, struct error *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    *setup = (struct queue_setup){.worry = {.text = ""}};
+    return inspection != NULL && (inspection->describe == NULL || inspection->describe(queue->state, setup, why));
+}
+
 bool queue_stands(struct queue *queue, struct error *words)
 {
     struct error why;

@@ -189,6 +189,9 @@ static void (*const suites[])(void) = {
     suite_kept_files,
 #ifdef CLOSECRM_POSTGRESQL
     suite_queue_postgresql,
+    suite_queue_postgresql_faults,
+    suite_queue_migrate,
+    suite_durable_migrate,
     suite_kept_postgresql,
     suite_kept_machines,
     suite_kept_told,

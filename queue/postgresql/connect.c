@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/migration.h"
 #include "queue/postgresql/session.h"
 
 /* What a role or database has set is not trusted. The planner must have no choice, for a queue's statistics are always
@@ -17,6 +18,10 @@
     " -c enable_mergejoin=off -c enable_bitmapscan=off -c enable_indexscan=on -c closecrm.direct=yes"                  \
     " -c idle_in_transaction_session_timeout=10000"                                                                    \
     " -c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+
+#define POOLER                                                                                                         \
+    "queue_url leads to a pooler (PgBouncer), which hands one connection to several: give the address of PostgreSQL "  \
+    "itself"
 
 #define OPTIONS_MOST 64
 
@@ -110,6 +115,13 @@ static bool is_complete(const PQconninfoOption *given)
     return user && database && host;
 }
 
+static enum pg_outcome wrong(struct pg_session *session, const char *words)
+{
+    pg_session_close(session);
+    error_set(&session->why, "%s", words);
+    return PG_WRONG;
+}
+
 static enum pg_outcome connect_anew(struct pg_session *session)
 {
     char *fault = NULL;
@@ -136,6 +148,9 @@ static enum pg_outcome connect_anew(struct pg_session *session)
         return PG_DONE;
     }
     struct error why;
+    /* Our options are there so that poolers refuse them; libpq gives the code of such a refusal nowhere. */
+    if (strstr(PQerrorMessage(session->connection), "unsupported startup parameter") != NULL)
+        return wrong(session, POOLER);
     pg_session_words(&why, "the database of queue_url cannot be used: ", PQerrorMessage(session->connection));
     pg_session_close(session);
     session->why = why;
@@ -144,10 +159,14 @@ static enum pg_outcome connect_anew(struct pg_session *session)
 
 /* ---- opening ---- */
 
-static enum pg_outcome wrong(struct pg_session *session, const char *words)
+static enum pg_outcome migrates(struct pg_session *session)
 {
+    struct migration_mark mark;
+    enum pg_outcome result = migration_read(session, &mark);
+    if (result != PG_DONE)
+        return result;
     pg_session_close(session);
-    error_set(&session->why, "%s", words);
+    migration_words(&mark, &session->why);
     return PG_WRONG;
 }
 
@@ -156,12 +175,12 @@ static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult 
     if (PQntuples(setup) != 1)
         return wrong(session, "the database's table closecrm.meta has no row: restore the dump anew");
     if (strcmp(PQgetvalue(setup, 0, 0), "yes") != 0)
-        return wrong(session,
-                     "queue_url leads to a pooler (PgBouncer), which hands one connection to several: give the "
-                     "address of PostgreSQL itself");
+        return wrong(session, POOLER);
     int version = (int)result_int(setup, 0, 1);
     if (version <= SCHEMA_VERSION)
         return result_int(setup, 0, 2) != 0 ? PG_DONE : PG_MISSING;
+    if (version == SCHEMA_MIGRATES)
+        return session->migrates ? PG_DONE : migrates(session);
     pg_session_close(session);
     error_set(&session->why,
               "the queue in the database has version %d, made by a newer release; this one knows %d: install the newer "
@@ -199,8 +218,9 @@ static enum pg_outcome note_numbers(struct pg_session *session, const PGresult *
 static enum pg_outcome set_up(struct pg_session *session)
 {
     PGresult *results[2] = {NULL, NULL};
-    pg_session_send(session, STATEMENT_SETUP, NULL);
-    pg_session_send(session, STATEMENT_SOURCES, NULL);
+    /* unprepared: names of prepared statements are mixed up by a pooler, which is not known to be none yet */
+    pg_session_send_text(session, pg_statement_texts[STATEMENT_SETUP], NULL);
+    pg_session_send_text(session, pg_statement_texts[STATEMENT_SOURCES], NULL);
     enum pg_outcome result = pg_session_finish(session, results);
     if (result == PG_DONE)
         result = look_at_setup(session, results[0]);
@@ -209,6 +229,19 @@ static enum pg_outcome set_up(struct pg_session *session)
     PQclear(results[0]);
     PQclear(results[1]);
     return result;
+}
+
+/* Through a pooler without our options the tables would be made in another schema. */
+static enum pg_outcome make_tables(struct pg_session *session)
+{
+    PGresult *direct = NULL;
+    enum pg_outcome result =
+        pg_session_ask(session, "SELECT coalesce(current_setting('closecrm.direct', true), '')", NULL, &direct);
+    bool is_direct = result == PG_DONE && strcmp(PQgetvalue(direct, 0, 0), "yes") == 0;
+    PQclear(direct);
+    if (result == PG_DONE && !is_direct)
+        return wrong(session, POOLER);
+    return result == PG_DONE ? pg_schema_make(session) : result;
 }
 
 enum pg_outcome pg_session_open(struct pg_session *session)
@@ -221,7 +254,7 @@ enum pg_outcome pg_session_open(struct pg_session *session)
     if (PQserverVersion(session->connection) < 140000)
         return wrong(session, "queue = postgresql needs PostgreSQL 14 or newer");
     result = set_up(session);
-    if (result == PG_MISSING && (result = pg_schema_make(session)) == PG_DONE)
+    if (result == PG_MISSING && (result = make_tables(session)) == PG_DONE)
         result = set_up(session);
     if (result != PG_DONE && session->connection != NULL) {
         struct error why = session->why;

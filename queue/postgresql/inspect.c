@@ -55,6 +55,7 @@ enum column {
     DEAD,
     REPLAYS,
     ENDED,
+    LOST,
     LAST_DELIVERED,
     LAST_ACCEPTED,
     WAITING,
@@ -82,11 +83,12 @@ static void take_counts(const PGresult *row, int64_t retention, struct counts *c
     counts->dropped = n[DROPPED];
     counts->dead = n[LETTERS];
     counts->ended = n[ENDED];
+    counts->lost = n[LOST];
     counts->waiting = n[WAITING];
     /* Each death added a letter or, of a replay, brought one back. */
     counts->discarded = less(n[DEAD], n[REPLAYS] + n[LETTERS] + n[ENDED]);
     counts->accepted = counts->delivered + counts->duplicates + counts->dropped + counts->waiting + counts->dead +
-                       counts->ended + counts->discarded;
+                       counts->ended + counts->discarded + counts->lost;
     counts->oldest_received_ms = (int64_t)n[OLDEST];
     counts->last_delivered_ms = (int64_t)n[LAST_DELIVERED];
     counts->last_accepted_ms = (int64_t)(n[NEWEST] > n[LAST_ACCEPTED] ? n[NEWEST] : n[LAST_ACCEPTED]);
@@ -331,6 +333,7 @@ const struct inspection postgresql_inspection = {
     .look_known = pg_look_known,
     .notes = pg_read_notes,
     .is_owned = pg_is_owned,
+    .describe = pg_describe,
     .stands = pg_stands,
     .has_room = pg_has_room,
     .can_be_settled = pg_can_be_settled,

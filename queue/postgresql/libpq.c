@@ -31,6 +31,10 @@
     F(int, PQsendQuery, (PGconn * connection, const char *text), (connection, text))                                   \
     F(int, PQsendPrepare, (PGconn * connection, const char *name, const char *text, int count, const Oid *types),      \
       (connection, name, text, count, types))                                                                          \
+    F(int, PQsendQueryParams,                                                                                          \
+      (PGconn * connection, const char *text, int count, const Oid *types, const char *const *values,                  \
+       const int *lengths, const int *formats, int format),                                                            \
+      (connection, text, count, types, values, lengths, formats, format))                                              \
     F(int, PQsendQueryPrepared,                                                                                        \
       (PGconn * connection, const char *name, int count, const char *const *values, const int *lengths,                \
        const int *formats, int format),                                                                                \

@@ -119,7 +119,7 @@ static bool await_result(struct pg_session *session, moment deadline)
         int ready = unsent < 0 ? 1 : wait_for_socket(session, &socket, deadline);
         if (ready == 0) {
             pg_session_lose(session, "the database does not answer within %lld s",
-                            (long long)session->settings->patience_ms / 1000);
+                            (long long)(clock_now() - session->waits + 500) / 1000);
             return false;
         }
         if (unsent < 0 || (ready > 0 && !PQconsumeInput(connection))) {
@@ -186,6 +186,30 @@ void pg_session_send(struct pg_session *session, enum statement statement, const
     PQsendQueryPrepared(connection, name, params->count, params->value, params->length, formats, 1);
     session->sent[session->sents].prepares = false;
     session->sent[session->sents++].statement = statement;
+}
+
+void pg_session_send_text(struct pg_session *session, const char *text, const struct params *params)
+{
+    static const struct params none = {.count = 0};
+    int formats[PARAMS_MOST];
+    if (session->connection == NULL || session->sents == sizeof session->sent / sizeof *session->sent)
+        return;
+    if (params == NULL)
+        params = &none;
+    for (int i = 0; i < params->count; i++)
+        formats[i] = 1;
+    if (session->sents == 0)
+        PQenterPipelineMode(session->connection);
+    PQsendQueryParams(session->connection, text, params->count, params->type, params->value, params->length, formats,
+                      1);
+    session->sent[session->sents++].prepares = false;
+}
+
+enum pg_outcome pg_session_ask(struct pg_session *session, const char *text, const struct params *params,
+                               PGresult **result)
+{
+    pg_session_send_text(session, text, params);
+    return pg_session_finish(session, result);
 }
 
 /* Takes the result of one that was sent, and the end after it. */
@@ -259,6 +283,7 @@ enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results
     moment deadline = clock_now() + session->settings->patience_ms;
     if (session->connection == NULL)
         return PG_LOST;
+    session->waits = clock_now();
     session->warned = false;
     bool sent = PQpipelineSync(session->connection) == 1;
     if (!sent)
@@ -294,6 +319,7 @@ enum pg_outcome pg_session_text(struct pg_session *session, const char *text, in
     moment deadline = clock_now() + patience_ms;
     if (session->connection == NULL)
         return PG_LOST;
+    session->waits = clock_now();
     session->warned = false;
     if (!PQsendQuery(session->connection, text))
         return pg_session_lose(session, "out of memory");

@@ -17,6 +17,9 @@
 
 #define SCHEMA_VERSION 1
 
+/* The version of a queue that is moved to another engine, or was (queue/migration.h). */
+#define SCHEMA_MIGRATES 1000
+
 /* Advisory locks count per database, which is the queue's own. */
 #define LOCK_CLASS 0x436c7363 /* the first key of all of them */
 #define LOCK_CONSUMER 0
@@ -44,11 +47,13 @@ struct pg_session {
     PGconn *connection;      /* NULL: closed */
     const atomic_bool *stop; /* set: waits end soon; NULL: nobody sets it */
     struct error why;        /* of the last result but PG_DONE */
+    bool migrates;           /* opens a queue that is being moved, too */
     bool warned;             /* a WARNING came since the last result */
     bool notified;           /* a notification came; the caller clears it */
     bool asked;              /* one came that says that a command asks for something; likewise */
     uint64_t prepared;       /* one bit for each statement */
     moment answered;         /* when the server answered last */
+    moment waits;            /* since when it is waited for */
     struct {
         enum statement statement;
         bool prepares;
@@ -62,6 +67,10 @@ struct source_number {
     char *name;
     int32_t number;
 };
+
+/* migrate.c: the mark of a queue that is moved. */
+struct migration_mark;
+enum pg_outcome migration_read(struct pg_session *session, struct migration_mark *mark);
 
 /* Sets up a closed session; settings are borrowed. */
 void pg_session_init(struct pg_session *session, const struct config *config, const struct pg_settings *settings);
@@ -87,6 +96,11 @@ void pg_session_send(struct pg_session *session, enum statement statement, const
 /* Commits what was sent, and waits. results (NULL: nobody wants them) has room for one of each statement, in their
  * order; after PG_DONE the caller frees them with PQclear. */
 enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results);
+
+/* The same with SQL that is not in the table of statements, for what is done rarely. text is a constant. */
+void pg_session_send_text(struct pg_session *session, const char *text, const struct params *params);
+enum pg_outcome pg_session_ask(struct pg_session *session, const char *text, const struct params *params,
+                               PGresult **result);
 
 /* One statement as a transaction. */
 enum pg_outcome pg_session_run(struct pg_session *session, enum statement statement, const struct params *params,

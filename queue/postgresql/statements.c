@@ -113,8 +113,8 @@ const char *const pg_statement_texts[STATEMENTS] = {
                              " GROUP BY v.id",
 
     /* one snapshot; $2: a letter that died before it ends soon */
-    [STATEMENT_COUNTS] =
-        "SELECT " COUNT_OF("1") COUNT_OF("2") COUNT_OF("3") COUNT_OF("4") COUNT_OF("5") COUNT_OF("12") COUNT_OF("8")
+    [STATEMENT_COUNTS] = "SELECT " COUNT_OF("1") COUNT_OF("2") COUNT_OF("3") COUNT_OF("4") COUNT_OF("5") COUNT_OF("12")
+        COUNT_OF("10") COUNT_OF("8")
             COUNT_OF("9") "(SELECT count(*) FROM event WHERE source = s.number),"
                           " (SELECT received FROM event WHERE source = s.number ORDER BY id LIMIT 1),"
                           " (SELECT received FROM event WHERE source = s.number ORDER BY id DESC LIMIT 1),"

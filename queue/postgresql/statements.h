@@ -83,12 +83,13 @@ enum count_kind {
     COUNT_REPLAYS = 5,        /* dead letters appended again */
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
+    COUNT_LOST = 10,  /* in a damaged database, before the queue was moved here */
     COUNT_ENDED = 12, /* dead letters deleted after dead_retention */
 };
 
 /* ---- parameters ---- */
 
-#define PARAMS_MOST 8
+#define PARAMS_MOST 16
 
 /* All zero is none. What is added by address is borrowed until pg_session_send. */
 struct params {

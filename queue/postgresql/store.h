@@ -130,6 +130,9 @@ bool pg_withdraw(void *state, int64_t number, bool always, bool *withdrawn, stru
 
 extern const struct inspection postgresql_inspection;
 
+/* describe.c */
+bool pg_describe(void *state, struct queue_setup *setup, struct error *why);
+
 /* Opens the inspecting session. Returns false with the reason. */
 bool pg_look(struct pg_queue *queue, struct error *why);
 

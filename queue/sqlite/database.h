@@ -213,6 +213,16 @@ enum database_result database_run_alone(struct database *database, sqlite3_stmt 
 
 #define SCHEMA_VERSION 1
 
+/* The version of a queue that is moved to another engine, or was, and which no process opens; older releases take it
+ * for a newer one's. The table `migration` says more. */
+#define SCHEMA_MIGRATES 1000
+
+/* migrate.c: whether a queue is such a one; `why` says so. */
+bool migrates_is_marked(struct database *database);
+
+/* migrate.c: whether what a database has is in another engine's queue now. */
+bool migrates_has_left(struct database *database);
+
 /* schema.c: creates directory/name with all tables; the file must not exist. Synced, closed, mode 0600, with the
  * journal mode that the file system allows and no file beside it, so that it can be linked or renamed into place.
  * Returns DONE, or the result with the reason after removing the file. */

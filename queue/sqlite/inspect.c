@@ -309,7 +309,7 @@ const struct inspection store_inspection = {
     .probe = store_probe,
 };
 
-/* ---- queue_left_behind: waiting events in a state directory that is configured with queue = none ---- */
+/* ---- queue_left_behind: waiting events in a state directory that is configured with another queue ---- */
 
 /* Counts as count_source does: of all ids assigned, those not settled. */
 static const char waiting_text[] =
@@ -361,9 +361,10 @@ static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, 
     bool good = lock_shared(directory, &lock, why);
     if (good) {
         enum database_result result = database_connect_to_look(&database, path);
-        if (result == DATABASE_DONE)
+        bool has_left = result == DATABASE_DONE && migrates_has_left(&database);
+        if (result == DATABASE_DONE && !has_left)
             result = count_by(&database, waiting_text, waiting);
-        if (result == DATABASE_DONE)
+        if (result == DATABASE_DONE && !has_left)
             result = count_by(&database, dead_text, dead);
         good = result == DATABASE_DONE;
         if (!good)

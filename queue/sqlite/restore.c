@@ -210,7 +210,10 @@ static bool may_go(const char *directory, struct error *why)
     }
     enum database_result result = database_open(&old, directory, true);
     int64_t events = result == DATABASE_DONE ? count_events(&old, &result) : 0;
-    if (result != DATABASE_DONE)
+    bool is_moved = result == DATABASE_DONE && migrates_is_marked(&old);
+    if (is_moved)
+        *why = old.why;
+    else if (result != DATABASE_DONE)
         error_set(why, "what the queue in %.200s holds cannot be told (%.200s): move the directory aside", directory,
                   old.why.text);
     else if (events > 0)
@@ -221,7 +224,7 @@ static bool may_go(const char *directory, struct error *why)
             "'%.200s.old'",
             directory, (long long)events, text_plural((uint64_t)events), directory, directory);
     database_close(&old);
-    return result == DATABASE_DONE && events == 0;
+    return result == DATABASE_DONE && events == 0 && !is_moved;
 }
 
 int backup_lock(const char *state_dir, bool *busy, struct error *why)

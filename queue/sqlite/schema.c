@@ -66,6 +66,8 @@ static enum database_result prepare_schema(struct database *database)
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
     if (result != DATABASE_DONE || version == SCHEMA_VERSION)
         return result;
+    if (migrates_is_marked(database))
+        return DATABASE_NEWER;
     if (version > SCHEMA_VERSION) {
         error_set(&database->why,
                   "the queue has version %lld, made by a newer release; this one knows %d: install the "

@@ -55,6 +55,7 @@ static const struct row rows[] = {
     {"queue set-aside", "--source", "no source nosuch", 1, {"queue", "set-aside", "7", "--source", "nosuch"}},
     {"queue move", "", "nosuch", 2, {"queue", "move", "old", "nosuch"}},
     {"queue move", "", "three", 2, {"queue", "move", "old", "two", "three"}},
+    {"queue migrate", "--to", "mysql", 2, {"queue", "migrate", "--to", "mysql"}},
     {"queue backup", "", "/no/folder/file", 1, {"queue", "backup", "/no/folder/file"}},
     {"backup", "", "/no/folder/file", 1, {"backup", "/no/folder/file"}},
     {"restore", "", "/no/file", 1, {"restore", "/no/file"}},

@@ -322,33 +322,13 @@ static void forwarding_goes_on_after_the_lock_was_lost(void)
 
 /* ---- faults: each a sentence, and 503 ---- */
 
-static void check_refused(enum queue_result expected, const char *words)
-{
-    struct error why = {0};
-    struct queue *queue = queue_rig_open(&made);
-    enum queue_result result = QUEUE_UNKNOWN;
-    for (int64_t ms = SHORT_MS; ms < PATIENCE_MS; ms *= 2) { /* on a busy machine the answer comes late */
-        result = queue_append(queue, "one", "x", 1, clock_now() + ms, &why);
-        if (result == expected && strstr(why.text, words) != NULL)
-            break;
-    }
-    check(result == expected, "it is refused as %d: %d", (int)expected, (int)result);
-    check(strstr(why.text, words) != NULL, "\"%s\" is said: %s", words, why.text);
-    CU_ASSERT_FALSE(queue_claim(queue, &why));
-    check(strstr(why.text, words) != NULL, "\"%s\" is said by the forwarder: %s", words, why.text);
-    struct counts counts;
-    CU_ASSERT_FALSE(queue_count(queue, "one", &counts, &why));
-    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, words));
-    queue_close(queue);
-}
-
 static void a_newer_schema_is_left_alone(void)
 {
     struct queue *queue = open_new();
     append(queue, "event");
     queue_close(queue);
     ask("UPDATE closecrm.meta SET version = 99");
-    check_refused(QUEUE_BROKEN, "the queue in the database has version 99, made by a newer release");
+    queue_rig_refused(&made, QUEUE_BROKEN, "the queue in the database has version 99, made by a newer release");
 }
 
 static void what_the_role_may_not_is_said(void)
@@ -362,11 +342,12 @@ static void what_the_role_may_not_is_said(void)
     char *at = strstr(url, "/queue_");
     CU_ASSERT_PTR_NOT_NULL_FATAL(at);
     snprintf(engine.url, sizeof engine.url, "postgresql://few@%s", at);
-    check_refused(QUEUE_UNKNOWN, "too many connections for role \"few\"");
+    queue_rig_refused(&made, QUEUE_UNKNOWN, "too many connections for role \"few\"");
     snprintf(engine.url, sizeof engine.url, "postgresql://secret:wrong@%s", at);
-    check_refused(QUEUE_UNKNOWN, "password authentication failed for user \"secret\"");
+    queue_rig_refused(&made, QUEUE_UNKNOWN, "password authentication failed for user \"secret\"");
     snprintf(engine.url, sizeof engine.url, "postgresql://nothing@%s", at);
-    check_refused(QUEUE_BROKEN, "the tables of the queue cannot be made: the database says: permission denied");
+    queue_rig_refused(&made, QUEUE_BROKEN,
+                      "the tables of the queue cannot be made: the database says: permission denied");
 }
 
 static void an_address_that_cannot_be_used_is_said(void)
@@ -379,10 +360,10 @@ static void an_address_that_cannot_be_used_is_said(void)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         snprintf(engine.url, sizeof engine.url, "%s", rows[i].url);
-        check_refused(QUEUE_BROKEN, rows[i].words);
+        queue_rig_refused(&made, QUEUE_BROKEN, rows[i].words);
     }
     snprintf(engine.url, sizeof engine.url, "postgresql://user@/database?host=/nowhere");
-    check_refused(QUEUE_UNKNOWN, "No such file or directory");
+    queue_rig_refused(&made, QUEUE_UNKNOWN, "No such file or directory");
 }
 
 /* The kernel goes on taking what is sent to a server that is stopped: only our own deadlines see it. */
@@ -420,7 +401,7 @@ static void a_standby_alone_takes_nothing(void)
     path_join(signal, data, "standby.signal");
     CU_ASSERT_TRUE(temporary_write(data, "standby.signal", 0644, "", 0));
     CU_ASSERT_TRUE(postgresql_begin(&engine.postgresql));
-    check_refused(QUEUE_UNKNOWN, "session is read-only");
+    queue_rig_refused(&made, QUEUE_UNKNOWN, "session is read-only");
     process_stop(&engine.postgresql.server, PATIENCE_MS);
     unlink(signal);
     CU_ASSERT_TRUE(postgresql_begin(&engine.postgresql));

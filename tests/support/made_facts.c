@@ -125,6 +125,11 @@ static void fill_queue(struct made_facts *made)
     made->one.tally.refused_last_ms[REFUSED_QUEUE_FULL] = NOW - 1000;
 }
 
+static void have_no_standby(struct made_facts *made)
+{
+    error_set(&made->facts.setup.worry, "no standby is there that commits wait for");
+}
+
 static void nearly_fill_queue(struct made_facts *made)
 {
     made->facts.room =
@@ -313,6 +318,7 @@ static const struct situation situations[] = {
     {"what is delivered could not be noted", be_unsettled},
     {"the queue is full", fill_queue},
     {"there was no room a moment ago", refuse_for_want_of_room},
+    {"the database has no standby", have_no_standby},
     {"the queue is nearly full", nearly_fill_queue},
     {"the disk is nearly full", fill_disk},
     {"the signature key is lost", lose_key},

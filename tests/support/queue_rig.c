@@ -9,6 +9,7 @@
 #include "tests/support/check.h"
 
 #define APPEND_MS 60000
+#define REFUSED_MS 1000
 
 static int stderr_before = -1; /* while it is quiet */
 
@@ -71,6 +72,26 @@ struct queue *queue_rig_open(const struct made_config *made)
     check(queue != NULL, "it can be opened: %s", why.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     return queue;
+}
+
+void queue_rig_refused(const struct made_config *made, enum queue_result expected, const char *words)
+{
+    struct error why = {0};
+    struct queue *queue = queue_rig_open(made);
+    enum queue_result result = QUEUE_UNKNOWN;
+    for (int64_t ms = REFUSED_MS; ms < APPEND_MS; ms *= 2) { /* on a busy machine the answer comes late */
+        result = queue_append(queue, "one", "x", 1, clock_now() + ms, &why);
+        if (result == expected && strstr(why.text, words) != NULL)
+            break;
+    }
+    check(result == expected, "it is refused as %d: %d", (int)expected, (int)result);
+    check(strstr(why.text, words) != NULL, "\"%s\" is said: %s", words, why.text);
+    CU_ASSERT_FALSE(queue_claim(queue, &why));
+    check(strstr(why.text, words) != NULL, "\"%s\" is said by the forwarder: %s", words, why.text);
+    struct counts counts;
+    CU_ASSERT_FALSE(queue_count(queue, "one", &counts, &why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, words));
+    queue_close(queue);
 }
 
 void queue_rig_claim(struct queue *queue)

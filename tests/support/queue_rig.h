@@ -38,6 +38,9 @@ void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made);
  * queue_close. */
 struct queue *queue_rig_open(const struct made_config *made);
 
+/* Asserts that an append ends so, and that it, the consumer lock and counts fail with the words. */
+void queue_rig_refused(const struct made_config *made, enum queue_result expected, const char *words);
+
 /* Assert that it works, without a word: take the consumer lock; append a text; count. */
 void queue_rig_claim(struct queue *queue);
 void queue_rig_append(struct queue *queue, const char *source, const char *body);

@@ -1,0 +1,80 @@
+/* queue migrate: gives the whole queue to the other engine. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "commands/commands.h"
+#include "commands/commands_private.h"
+#include "queue/inspect.h"
+
+#define TELL_MS 5000
+
+static void print_figures(FILE *out, const struct migrated *done)
+{
+    fprintf(out, "%" PRIu64 " waiting event%s, %" PRIu64 " dead letter%s, %" PRIu64 " identit%s of delivered events",
+            done->events, text_plural(done->events), done->letters, text_plural(done->letters), done->identities,
+            done->identities == 1 ? "y" : "ies");
+}
+
+static bool tell_now_and_then(void *context, const struct migrated *done)
+{
+    moment *told = context, now = clock_now();
+    if (now - *told < TELL_MS)
+        return true;
+    *told = now;
+    fputs("moved so far: ", stderr);
+    print_figures(stderr, done);
+    fputc('\n', stderr);
+    return true;
+}
+
+static void print_migrated(const struct config *config, enum queue_kind to, const struct migrated *done)
+{
+    const char *value = to == QUEUE_SQLITE ? "sqlite" : "postgresql";
+    if (done->was_done)
+        printf("the queue that was %s was moved before: it is %s\n", done->from, done->to);
+    else {
+        printf("moved the queue that was %s; it is %s now: ", done->from, done->to);
+        print_figures(stdout, done);
+        putchar('\n');
+    }
+    if (config->queue != to)
+        printf("Now set queue = %s, and start the program: with the configuration as it is, events are refused.\n",
+               value);
+    if (to == QUEUE_POSTGRESQL)
+        printf("A copy of what was moved is still in %s/queue.db, where `forget` does not reach it: remove that file "
+               "when all is well.\n",
+               config->state_dir);
+}
+
+static int migrate(const char *command, enum queue_kind to)
+{
+    struct session session;
+    struct error why = {0};
+    struct migrated done;
+    moment told = clock_now();
+    const struct migrating watch = {tell_now_and_then, &told};
+    if (!session_prepare(&session, command))
+        return session.code;
+    bool good = queue_migrate(session.config, to, &watch, &done, &why);
+    if (good)
+        print_migrated(session.config, to, &done);
+    session_close(&session);
+    return good ? COMMAND_OK : session_failed(command, &why);
+}
+
+int command_queue_migrate(int argc, char **argv)
+{
+    const char *to = NULL;
+    const struct option_spec specs[] = {{"--to", &to, NULL}};
+    if (!options_read(argc, argv, specs, 1, NULL))
+        return COMMAND_USAGE;
+    if (to == NULL)
+        return options_wrong(argv[0], "to which queue? --to postgresql, or --to sqlite");
+    bool is_sqlite = strcmp(to, "sqlite") == 0;
+    if (!is_sqlite && strcmp(to, "postgresql") != 0)
+        return options_wrong(argv[0], "--to %.60s? A queue can be moved to postgresql, and to sqlite", to);
+    return migrate(argv[0], is_sqlite ? QUEUE_SQLITE : QUEUE_POSTGRESQL);
+}

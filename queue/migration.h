@@ -1,0 +1,133 @@
+/* Giving the whole queue to another engine (migrate.c): what passes between two engines that know nothing of each
+ * other. Both queues are closed to everybody else meanwhile, by marks that stay where the process is killed; each step
+ * of the copy is one transaction of the queue that receives, which also notes how far it came. */
+#ifndef QUEUE_MIGRATION_H
+#define QUEUE_MIGRATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "config/config.h"
+#include "queue/queue.h"
+
+/* The parts of a source, in the order in which they are moved: identities first, as in queue_move. Their numbers are
+ * stored: never change one. */
+enum cargo_part {
+    CARGO_KNOWN = 1,   /* identities of settled events */
+    CARGO_LATEST = 2,  /* those of an engine's journal, if it has one */
+    CARGO_LETTERS = 3, /* dead letters */
+    CARGO_EVENTS = 4,  /* waiting events, in their order */
+    CARGO_COUNTS = 5,
+    CARGO_PARTS,
+};
+
+/* A row of any part; what it has not is 0. */
+struct cargo_row {
+    int64_t id;       /* of a letter or event; of CARGO_LATEST its place; of a count its kind */
+    int64_t n;        /* of a count */
+    int64_t received; /* Unix time in ms, as the next three */
+    int64_t died;
+    int64_t replayed;
+    int64_t at;
+    int64_t updated; /* µs */
+    int64_t letter;  /* of an event: the dead letter that it replays */
+    bool has_key;
+    unsigned char key[16];
+    const char *reason;
+    const char *body;
+    size_t length;
+};
+
+/* Rows with their texts. All zero is empty; reusable; free with cargo_free. */
+struct cargo {
+    struct cargo_row *at;
+    size_t count;
+    size_t capacity;
+    struct buffer texts;
+};
+
+/* Adds a copy of a row, the texts too. Returns false when memory is out. */
+bool cargo_add(struct cargo *cargo, const struct cargo_row *row);
+
+/* Sets the addresses of the texts; call after the last cargo_add. */
+void cargo_finish(struct cargo *cargo);
+void cargo_clear(struct cargo *cargo);
+void cargo_free(struct cargo *cargo);
+
+/* How many rows, and bytes of bodies, make a step. */
+#define CARGO_ROWS 500
+#define CARGO_KEYS 4096
+#define CARGO_BYTES ((size_t)8 << 20)
+
+/* The row up to which a part has arrived. All zero: none. */
+struct cargo_place {
+    int64_t id;
+    unsigned char key[16]; /* of CARGO_KNOWN, whose id counts */
+};
+
+/* The kinds of counts that are moved; the same in all engines. */
+#define CARGO_KINDS "1, 2, 3, 4, 5, 8, 9, 10, 12"
+#define CARGO_KIND_IS_TIME "8, 9" /* the later one wins; others are added */
+
+enum migration_state {
+    MIGRATION_NONE,
+    MIGRATION_RECEIVES, /* a queue is being moved to here */
+    MIGRATION_LEAVES,   /* this queue is being moved */
+    MIGRATION_LEFT,     /* it was moved */
+};
+
+#define MIGRATION_PLACE 320
+
+/* What stands in a queue that is moved. Engines store it where each process finds it that opens the queue, and which
+ * then refuses, by migration_words; also one of a release that does not know of it. */
+struct migration_mark {
+    enum migration_state state;
+    int64_t number;              /* the same on both sides, random */
+    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters */
+    char place[MIGRATION_PLACE]; /* the other side, for people */
+    char command[16];            /* the value of `queue migrate --to` that it was called with */
+};
+
+/* Says why a queue with that mark cannot be opened, and what to do. */
+void migration_words(const struct migration_mark *mark, struct error *why);
+
+/* An engine's side of it. Each returns false with the reason when it fails. */
+struct migration {
+    const char *value; /* of the key `queue` */
+
+    /* Opens the queue with the consumer lock, makes it where there is none, and refuses while any other process has it
+     * open. Returns NULL with the reason. */
+    void *(*open)(const struct config *config, struct error *why);
+    void (*close)(void *state);
+
+    /* Where the queue is, for people, without a secret. */
+    void (*place)(const struct config *config, char out[static MIGRATION_PLACE]);
+
+    /* Stores a mark, durably. NONE also ends what receiving needed. After it no other process has the queue open, or
+     * else it fails, and the mark is as before. */
+    bool (*mark)(void *state, struct migration_mark *mark, struct error *why);
+    bool (*set_mark)(void *state, const struct migration_mark *mark, struct error *why);
+
+    /* Empties a queue that has left: what came later is where it went. Its mark is gone then. */
+    bool (*empty)(void *state, struct error *why);
+    bool (*last_letter)(void *state, int64_t *number, struct error *why);
+
+    bool (*names)(void *state, struct strings *names, struct error *why);
+
+    /* Reads the rows of a part that follow a place; none: that was the last. */
+    bool (*read)(void *state, const char *source, enum cargo_part part, const struct cargo_place *after,
+                 struct cargo *cargo, struct error *why);
+    bool (*arrived)(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
+                    struct error *why);
+
+    /* Adds rows, and notes the place, in one transaction. letters: is added to the numbers of dead letters. */
+    bool (*write)(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
+                  const struct cargo_place *place, int64_t letters, struct error *why);
+};
+
+extern const struct migration sqlite_migration;
+extern const struct migration postgresql_migration; /* where the program was built with it */
+
+#endif

@@ -1,0 +1,105 @@
+/* What a database promises and how it stands, for `check`: queue_describe of inspect.h. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/inspect.h"
+#include "queue/postgresql/store.h"
+
+#define CLOCK_MS 60000 /* apart: ages and "last delivered" are told wrongly from here on */
+#define FEW 90         /* percent of the connections in use */
+
+enum column {
+    VERSION,
+    NAMES,
+    MAY_SEE,
+    STANDBYS,
+    CONFIRMING,
+    USED,
+    MOST,
+    CLOCK,
+    NO_SYNC,
+};
+
+/* Of the connections those of the role count where it has a limit, else all that are no superuser's. */
+static const char asked[] =
+    "SELECT current_setting('server_version') || coalesce(' on ' || host(inet_server_addr()), ''),"
+    " current_setting('synchronous_standby_names'), pg_has_role('pg_read_all_stats', 'USAGE')::int4,"
+    " coalesce((SELECT string_agg(application_name || ' (' || coalesce(sync_state, '?') || ', ' || coalesce(state, '?')"
+    " || ')', ', ' ORDER BY application_name) FROM pg_stat_replication), ''),"
+    " (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming'),"
+    " CASE WHEN r.rolconnlimit >= 0 THEN (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid)"
+    " ELSE (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL) END,"
+    " CASE WHEN r.rolconnlimit >= 0 THEN r.rolconnlimit::int8 ELSE current_setting('max_connections')::int8"
+    " - current_setting('superuser_reserved_connections')::int8 END,"
+    " (extract(epoch FROM clock_timestamp()) * 1000)::int8,"
+    " (current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off')::int4"
+    " FROM pg_roles r WHERE r.rolname = current_user";
+
+/* One worry behind the other; the first is whole. */
+static void worry(struct queue_setup *setup, const char *text)
+{
+    struct error before = setup->worry;
+    error_set(&setup->worry, "%s%s%s", before.text, before.text[0] == '\0' ? "" : "; ", text);
+}
+
+static void describe_copies(const PGresult *row, struct queue_setup *setup)
+{
+    const char *names = PQgetvalue(row, 0, NAMES), *standbys = PQgetvalue(row, 0, STANDBYS);
+    bool may_see = result_int(row, 0, MAY_SEE) != 0;
+    if (names[0] == '\0')
+        snprintf(setup->copies, sizeof setup->copies,
+                 "no standby is waited for: what is answered 200 is on this server's disk alone, unless its provider "
+                 "copies that%s%.200s",
+                 standbys[0] == '\0' ? "" : "; connected: ", standbys);
+    else if (!may_see)
+        snprintf(setup->copies, sizeof setup->copies,
+                 "each commit waits for %.100s; whether they are there this role may not see: GRANT pg_read_all_stats "
+                 "TO it",
+                 names);
+    else
+        snprintf(setup->copies, sizeof setup->copies, "each commit waits for %.100s; connected: %.240s", names,
+                 standbys[0] == '\0' ? "none" : standbys);
+    if (names[0] != '\0' && may_see && result_int(row, 0, CONFIRMING) == 0)
+        worry(setup, "no standby is there that commits wait for: nothing is accepted until one is");
+}
+
+static void describe_connections(const PGresult *row, struct queue_setup *setup)
+{
+    int64_t used = result_int(row, 0, USED), most = result_int(row, 0, MOST);
+    snprintf(setup->connections, sizeof setup->connections, "%" PRId64 " of %" PRId64 " are in use", used, most);
+    if (used * 100 >= most * FEW)
+        worry(setup, "its connections are nearly used up: raise max_connections (or the role's limit), or let fewer "
+                     "processes run; each needs one, and who forwards two more");
+}
+
+static void describe_rest(const PGresult *row, struct queue_setup *setup)
+{
+    char text[160];
+    int64_t apart = clock_unix_ms() - result_int(row, 0, CLOCK);
+    snprintf(setup->server, sizeof setup->server, "PostgreSQL %.100s", PQgetvalue(row, 0, VERSION));
+    if (result_int(row, 0, NO_SYNC) != 0)
+        worry(setup, "fsync or full_page_writes is off: a power cut loses what was accepted");
+    if (apart > -CLOCK_MS && apart < CLOCK_MS)
+        return;
+    snprintf(text, sizeof text, "this machine's clock is %lld s %s its own: set both by NTP",
+             (long long)llabs(apart) / 1000, apart > 0 ? "ahead of" : "behind");
+    worry(setup, text);
+}
+
+bool pg_describe(void *state, struct queue_setup *setup, struct error *why)
+{
+    struct pg_queue *queue = state;
+    PGresult *row = NULL;
+    if (!pg_look(queue, why))
+        return false;
+    enum pg_outcome result = pg_session_ask(&queue->look, asked, NULL, &row);
+    if (result == PG_DONE && PQntuples(row) > 0) {
+        describe_rest(row, setup);
+        describe_copies(row, setup);
+        describe_connections(row, setup);
+    }
+    PQclear(row);
+    return pg_looked(queue, result, why);
+}

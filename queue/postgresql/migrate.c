@@ -1,0 +1,451 @@
+/* This engine's side of queue_migrate (queue/migration.h): one session that has the consumer lock, in which each step
+ * is a transaction, so that none is made without it. A queue that is marked has the version SCHEMA_MIGRATES, which no
+ * session is opened for; the table `migration` has the mark, `migrated` how far each part came. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "queue/migration.h"
+#include "queue/postgresql/store.h"
+
+#define ALONE_WAIT_MS 2000 /* a command may just be looking; the server ends a killed process's session */
+#define LOOK_MS 200
+
+static const struct pg_settings moving = {"moves", INSPECT_MS, 0};
+
+struct pg_side {
+    struct pg_session session;
+};
+
+static bool side_done(const struct pg_side *side, enum pg_outcome result, struct error *why)
+{
+    return result == PG_DONE || pg_session_failed(&side->session, why);
+}
+
+/* ---- opening ---- */
+
+static void pg_side_close(void *state)
+{
+    struct pg_side *side = state;
+    pg_session_close(&side->session);
+    free(side);
+}
+
+static enum pg_outcome try_claim(struct pg_side *side, bool *got)
+{
+    PGresult *claimed = NULL;
+    enum pg_outcome result = pg_session_run(&side->session, STATEMENT_CLAIM, NULL, &claimed);
+    *got = result == PG_DONE && result_int(claimed, 0, 0) != 0;
+    PQclear(claimed);
+    return result;
+}
+
+static void pause_a_little(void)
+{
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
+}
+
+static bool claim(struct pg_side *side, struct error *why)
+{
+    bool got;
+    moment until = clock_now() + ALONE_WAIT_MS;
+    enum pg_outcome result = try_claim(side, &got);
+    while (result == PG_DONE && !got && clock_now() < until) {
+        pause_a_little();
+        result = try_claim(side, &got);
+    }
+    if (result == PG_DONE && !got)
+        error_set(why, "a process forwards from the database of queue_url: stop the program on all machines until the "
+                       "queue is moved");
+    return side_done(side, result, why) && got;
+}
+
+/* "HOST PROCESS PURPOSE" of a session of this program in the database that is not this process's. */
+static enum pg_outcome find_other(struct pg_side *side, char name[static 100])
+{
+    static const char text[] =
+        "SELECT substr(a.application_name, 10) FROM pg_stat_activity a, pg_stat_activity own"
+        " WHERE own.pid = pg_backend_pid() AND a.datname = current_database() AND a.application_name LIKE 'closecrm %'"
+        " AND (a.client_addr IS DISTINCT FROM own.client_addr OR split_part(a.application_name, ' ', 2)"
+        " <> split_part(own.application_name, ' ', 2) OR split_part(a.application_name, ' ', 3)"
+        " <> split_part(own.application_name, ' ', 3)) LIMIT 1";
+    PGresult *others = NULL;
+    enum pg_outcome result = pg_session_ask(&side->session, text, NULL, &others);
+    name[0] = '\0';
+    if (result == PG_DONE && PQntuples(others) > 0)
+        snprintf(name, 100, "%s", PQgetvalue(others, 0, 0));
+    PQclear(others);
+    return result;
+}
+
+static bool is_alone(struct pg_side *side, struct error *why)
+{
+    char name[100];
+    moment until = clock_now() + ALONE_WAIT_MS;
+    enum pg_outcome result = find_other(side, name);
+    while (result == PG_DONE && name[0] != '\0' && clock_now() < until) {
+        pause_a_little();
+        result = find_other(side, name);
+    }
+    if (name[0] != '\0')
+        error_set(why,
+                  "a process is connected to the database of queue_url (%.90s): stop the program on all machines, and "
+                  "what starts it (web servers, cron), until the queue is moved",
+                  name);
+    return side_done(side, result, why) && name[0] == '\0';
+}
+
+static void *pg_side_open(const struct config *config, struct error *why)
+{
+    if (config->queue_url == NULL) {
+        error_set(why, "the configuration names no queue_url: postgresql://USER:PASSWORD@HOST/DATABASE");
+        return NULL;
+    }
+    if (!libpq_load(why))
+        return NULL;
+    struct pg_side *side = calloc(1, sizeof *side);
+    if (side == NULL) {
+        error_set(why, "out of memory");
+        return NULL;
+    }
+    pg_session_init(&side->session, config, &moving);
+    side->session.migrates = true;
+    if (side_done(side, pg_session_open(&side->session), why) && claim(side, why) && is_alone(side, why))
+        return side;
+    pg_side_close(side);
+    return NULL;
+}
+
+static void pg_side_place(const struct config *config, char out[static MIGRATION_PLACE])
+{
+    PQconninfoOption *options =
+        config->queue_url == NULL || !libpq_load(NULL) ? NULL : PQconninfoParse(config->queue_url, NULL);
+    const char *host = "?", *database = "?";
+    for (const PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++) {
+        if (option->val != NULL && strcmp(option->keyword, "host") == 0)
+            host = option->val;
+        if (option->val != NULL && strcmp(option->keyword, "dbname") == 0)
+            database = option->val;
+    }
+    snprintf(out, MIGRATION_PLACE, "in PostgreSQL, database %.60s on %.200s", database, host);
+    PQconninfoFree(options);
+}
+
+/* ---- marks ---- */
+
+enum pg_outcome migration_read(struct pg_session *session, struct migration_mark *mark)
+{
+    PGresult *row = NULL;
+    *mark = (struct migration_mark){.state = MIGRATION_NONE};
+    enum pg_outcome result =
+        pg_session_ask(session, "SELECT state, number, letters, place, command FROM migration", NULL, &row);
+    if (result == PG_DONE && PQntuples(row) > 0) {
+        mark->state = (enum migration_state)result_int(row, 0, 0);
+        mark->number = result_int(row, 0, 1);
+        mark->letters = result_int(row, 0, 2);
+        snprintf(mark->place, sizeof mark->place, "%s", PQgetvalue(row, 0, 3));
+        snprintf(mark->command, sizeof mark->command, "%s", PQgetvalue(row, 0, 4));
+    }
+    PQclear(row);
+    return result == PG_MISSING ? PG_DONE : result;
+}
+
+static bool pg_side_mark(void *state, struct migration_mark *mark, struct error *why)
+{
+    struct pg_side *side = state;
+    return side_done(side, migration_read(&side->session, mark), why);
+}
+
+/* In one transaction, as one text. */
+static bool pg_side_unmark(struct pg_side *side, struct error *why)
+{
+    static const char text[] = "BEGIN; DROP TABLE IF EXISTS migration, migrated; UPDATE meta SET version = 1;"
+                               "SELECT setval(name, greatest(max(id), pg_sequence_last_value(name::regclass)))"
+                               " FROM letter, pg_get_serial_sequence('letter', 'id') name GROUP BY name;"
+                               "COMMIT";
+    _Static_assert(SCHEMA_VERSION == 1, "the statement above has this number");
+    return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
+}
+
+static enum pg_outcome make_tables(struct pg_side *side)
+{
+    return pg_session_text(&side->session,
+                           "BEGIN; CREATE TABLE IF NOT EXISTS migration (state int4 NOT NULL, number int8 NOT NULL,"
+                           " letters int8 NOT NULL, place text NOT NULL, command text NOT NULL);"
+                           "CREATE TABLE IF NOT EXISTS migrated (source text NOT NULL, part int4 NOT NULL,"
+                           " id int8 NOT NULL, key uuid NOT NULL, PRIMARY KEY (source, part)); COMMIT",
+                           INSPECT_MS);
+}
+
+static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mark *mark)
+{
+    struct params params = {.count = 0}, version = {.count = 0};
+    params_int4(&params, (int32_t)mark->state);
+    params_int8(&params, mark->number);
+    params_int8(&params, mark->letters);
+    params_text(&params, mark->place);
+    params_text(&params, mark->command);
+    params_int4(&version, SCHEMA_MIGRATES);
+    pg_session_send_text(&side->session, "DELETE FROM migration", NULL);
+    pg_session_send_text(&side->session, "INSERT INTO migration VALUES ($1, $2, $3, $4, $5)", &params);
+    pg_session_send_text(&side->session, "UPDATE meta SET version = $1", &version);
+    return pg_session_finish(&side->session, NULL);
+}
+
+static bool pg_side_set_mark(void *state, const struct migration_mark *mark, struct error *why)
+{
+    struct pg_side *side = state;
+    struct migration_mark before;
+    if (mark->state == MIGRATION_NONE)
+        return pg_side_unmark(side, why);
+    if (!pg_side_mark(side, &before, why) || !side_done(side, make_tables(side), why) ||
+        !side_done(side, put_mark(side, mark), why))
+        return false;
+    if (is_alone(side, why)) /* who came before the mark, and was not there when it was opened */
+        return true;
+    if (before.state == MIGRATION_NONE)
+        pg_side_unmark(side, NULL);
+    return false;
+}
+
+static bool pg_side_empty(void *state, struct error *why)
+{
+    struct pg_side *side = state;
+    static const char text[] =
+        "BEGIN; TRUNCATE event, appended, known, count, letter, note, parked, request RESTART IDENTITY;"
+        " DROP TABLE IF EXISTS migration, migrated; UPDATE meta SET version = 1; COMMIT";
+    return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
+}
+
+/* ---- reading ---- */
+
+static bool pg_side_last_letter(void *state, int64_t *number, struct error *why)
+{
+    struct pg_side *side = state;
+    PGresult *row = NULL;
+    enum pg_outcome result = pg_session_ask(
+        &side->session, "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('letter', 'id')::regclass), 0)",
+        NULL, &row);
+    *number = result == PG_DONE ? result_int(row, 0, 0) : 0;
+    PQclear(row);
+    return side_done(side, result, why);
+}
+
+static bool pg_side_names(void *state, struct strings *names, struct error *why)
+{
+    struct pg_side *side = state;
+    names->at = calloc(side->session.numbers + 1, sizeof *names->at);
+    for (size_t i = 0; names->at != NULL && i < side->session.numbers; i++) {
+        names->at[i] = strdup(side->session.number[i].name);
+        if (names->at[i] == NULL)
+            break;
+        names->count++;
+    }
+    if (names->at != NULL && names->count == side->session.numbers)
+        return true;
+    error_set(why, "out of memory");
+    return false;
+}
+
+#define WITHIN_BYTES(columns, from)                                                                                    \
+    "SELECT " columns " FROM (SELECT *, sum(octet_length(body)) OVER (ORDER BY id) AS total,"                          \
+    " row_number() OVER (ORDER BY id) AS n FROM (SELECT * FROM " from " AND id > $2 ORDER BY id LIMIT 500) e) e"       \
+    " WHERE total <= 8388608 OR n = 1 ORDER BY id"
+
+_Static_assert(CARGO_KEYS == 4096 && CARGO_ROWS == 500 && CARGO_BYTES == 8388608,
+               "the statements here have these numbers");
+
+#define NOTHING "0::int8"
+
+/* Of each part: id, n, received, died, replayed, at, updated, letter, key, reason, body. */
+static const char *const reads[CARGO_PARTS] = {
+    [CARGO_KNOWN] = "SELECT " NOTHING ", " NOTHING ", " NOTHING ", " NOTHING ", " NOTHING ", at, updated, " NOTHING
+                    ", key, NULL::text, NULL::bytea FROM known WHERE source = $1 AND key > $3 AND $2 >= 0::int8"
+                    " ORDER BY key LIMIT 4096",
+    [CARGO_LETTERS] =
+        WITHIN_BYTES("id, " NOTHING ", received, died, replayed, " NOTHING ", updated, " NOTHING ", key, reason, body",
+                     "letter WHERE source = $1 AND $3 IS NOT NULL"),
+    [CARGO_EVENTS] = WITHIN_BYTES("id, " NOTHING ", received, " NOTHING ", " NOTHING ", " NOTHING ", " NOTHING
+                                  ", letter, NULL::uuid, NULL::text, body",
+                                  "event WHERE source = $1 AND $3 IS NOT NULL"),
+    [CARGO_COUNTS] = "SELECT kind, n, " NOTHING ", " NOTHING ", " NOTHING ", " NOTHING ", " NOTHING ", " NOTHING
+                     ", NULL::uuid, NULL::text, NULL::bytea FROM count WHERE source = $1 AND kind > $2"
+                     " AND $3 IS NOT NULL AND kind IN (" CARGO_KINDS ") ORDER BY kind",
+};
+
+static struct cargo_row take_pg_row(const PGresult *rows, int row)
+{
+    struct cargo_row taken = {.id = result_int(rows, row, 0),
+                              .n = result_int(rows, row, 1),
+                              .received = result_int(rows, row, 2),
+                              .died = result_int(rows, row, 3),
+                              .replayed = result_int(rows, row, 4),
+                              .at = result_int(rows, row, 5),
+                              .updated = result_int(rows, row, 6),
+                              .letter = result_int(rows, row, 7),
+                              .has_key = !PQgetisnull(rows, row, 8),
+                              .reason = PQgetvalue(rows, row, 9),
+                              .body = PQgetvalue(rows, row, 10),
+                              .length = (size_t)PQgetlength(rows, row, 10)};
+    if (taken.has_key)
+        memcpy(taken.key, PQgetvalue(rows, row, 8), sizeof taken.key);
+    return taken;
+}
+
+static bool pg_side_read(void *state, const char *source, enum cargo_part part, const struct cargo_place *after,
+                         struct cargo *cargo, struct error *why)
+{
+    struct pg_side *side = state;
+    PGresult *rows = NULL;
+    int32_t number;
+    struct params params = {.count = 0};
+    bool memory = true;
+    enum pg_outcome result = pg_session_number(&side->session, source, false, &number);
+    if (result != PG_DONE || reads[part] == NULL || number == 0)
+        return side_done(side, result, why);
+    params_int4(&params, number);
+    params_int8(&params, after->id);
+    params_uuid(&params, after->key);
+    result = pg_session_ask(&side->session, reads[part], &params, &rows);
+    for (int i = 0; result == PG_DONE && memory && i < PQntuples(rows); i++) {
+        const struct cargo_row row = take_pg_row(rows, i);
+        memory = cargo_add(cargo, &row);
+    }
+    PQclear(rows);
+    if (!memory)
+        error_set(why, "out of memory");
+    return memory && side_done(side, result, why);
+}
+
+/* ---- writing ---- */
+
+static bool pg_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
+                            struct error *why)
+{
+    struct pg_side *side = state;
+    PGresult *row = NULL;
+    struct params params = {.count = 0};
+    *place = (struct cargo_place){.id = 0};
+    params_text(&params, source);
+    params_int4(&params, (int32_t)part);
+    enum pg_outcome result =
+        pg_session_ask(&side->session, "SELECT id, key FROM migrated WHERE source = $1 AND part = $2", &params, &row);
+    if (result == PG_DONE && PQntuples(row) > 0) {
+        place->id = result_int(row, 0, 0);
+        memcpy(place->key, PQgetvalue(row, 0, 1), sizeof place->key);
+    }
+    PQclear(row);
+    return side_done(side, result, why);
+}
+
+/* $1: the source's number; $2: what is added to the numbers of dead letters; then the columns of `reads` as arrays. */
+#define ROWS                                                                                                           \
+    "unnest($3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],"          \
+    " $11::uuid[], $12::text[], $13::bytea[]) WITH ORDINALITY AS v (id, n, received, died, replayed, at, updated,"     \
+    " letter, key, reason, body, place)"
+#define KNOWS                                                                                                          \
+    "INSERT INTO known AS k (source, at, key, updated) SELECT $1, max(at), key, max(updated) FROM " ROWS               \
+    " WHERE $2 >= 0::int8 GROUP BY key ON CONFLICT (source, key) DO UPDATE SET"                                        \
+    " updated = greatest(k.updated, excluded.updated), at = greatest(k.at, excluded.at)"
+
+static const char *const writes[CARGO_PARTS] = {
+    [CARGO_KNOWN] = KNOWS,
+    [CARGO_LATEST] = KNOWS,
+    [CARGO_LETTERS] =
+        "INSERT INTO letter (id, source, key, updated, received, died, replayed, reason, body) OVERRIDING SYSTEM VALUE"
+        " SELECT id + $2, $1, key, CASE WHEN key IS NOT NULL THEN updated END, received, died, nullif(replayed, 0),"
+        " reason, body FROM " ROWS,
+    [CARGO_EVENTS] =
+        "INSERT INTO event (source, id, received, letter, body)"
+        " SELECT $1, nextval((SELECT ('id_' || $1)::regclass)), received, nullif(letter, 0) + $2, body FROM"
+        " (SELECT * FROM " ROWS " ORDER BY place) v",
+    [CARGO_COUNTS] =
+        "INSERT INTO count AS c (source, kind, n) SELECT $1, id::int2, n FROM " ROWS
+        " WHERE $2 >= 0::int8 ON CONFLICT (source, kind) DO UPDATE SET n = CASE"
+        " WHEN c.kind IN (" CARGO_KIND_IS_TIME ") THEN greatest(c.n, excluded.n) ELSE c.n + excluded.n END",
+};
+
+#define NUMBERS 8
+
+struct columns {
+    struct array number[NUMBERS], key, reason, body;
+};
+
+static void add_row(struct columns *columns, const struct cargo_row *row)
+{
+    const int64_t numbers[NUMBERS] = {row->id,       row->n,  row->received, row->died,
+                                      row->replayed, row->at, row->updated,  row->letter};
+    for (size_t i = 0; i < NUMBERS; i++)
+        array_int8(&columns->number[i], numbers[i]);
+    array_add(&columns->key, row->has_key ? row->key : NULL, sizeof row->key);
+    array_add(&columns->reason, row->reason, strlen(row->reason));
+    array_add(&columns->body, row->body, row->length);
+}
+
+static void columns_free(struct columns *columns)
+{
+    for (size_t i = 0; i < NUMBERS; i++)
+        buffer_free(&columns->number[i].bytes);
+    buffer_free(&columns->key.bytes);
+    buffer_free(&columns->reason.bytes);
+    buffer_free(&columns->body.bytes);
+}
+
+static void send_place(struct pg_side *side, const char *source, enum cargo_part part, const struct cargo_place *place)
+{
+    struct params params = {.count = 0};
+    params_text(&params, source);
+    params_int4(&params, (int32_t)part);
+    params_int8(&params, place->id);
+    params_uuid(&params, place->key);
+    pg_session_send_text(&side->session,
+                         "INSERT INTO migrated (source, part, id, key) VALUES ($1, $2, $3, $4)"
+                         " ON CONFLICT (source, part) DO UPDATE SET id = excluded.id, key = excluded.key",
+                         &params);
+}
+
+static bool pg_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
+                          const struct cargo_place *place, int64_t letters, struct error *why)
+{
+    struct pg_side *side = state;
+    struct params params = {.count = 0};
+    struct columns columns = {.key = {.type = TYPE_UUID}, .reason = {.type = TYPE_TEXT}, .body = {.type = TYPE_BYTEA}};
+    int32_t number;
+    bool memory = true;
+    enum pg_outcome result = pg_session_number(&side->session, source, true, &number);
+    params_int4(&params, number);
+    params_int8(&params, letters);
+    for (size_t i = 0; i < NUMBERS; i++)
+        columns.number[i].type = TYPE_INT8;
+    for (size_t i = 0; i < cargo->count; i++)
+        add_row(&columns, &cargo->at[i]);
+    for (size_t i = 0; i < NUMBERS; i++)
+        memory = params_array(&params, &columns.number[i]) && memory;
+    memory = params_array(&params, &columns.key) && params_array(&params, &columns.reason) &&
+             params_array(&params, &columns.body) && memory;
+    if (result == PG_DONE && !memory)
+        result = pg_session_lose(&side->session, "out of memory");
+    if (result == PG_DONE) {
+        pg_session_send_text(&side->session, writes[part], &params);
+        send_place(side, source, part, place);
+        result = pg_session_finish(&side->session, NULL);
+    }
+    columns_free(&columns);
+    return side_done(side, result, why);
+}
+
+const struct migration postgresql_migration = {
+    .value = "postgresql",
+    .open = pg_side_open,
+    .close = pg_side_close,
+    .place = pg_side_place,
+    .mark = pg_side_mark,
+    .set_mark = pg_side_set_mark,
+    .empty = pg_side_empty,
+    .last_letter = pg_side_last_letter,
+    .names = pg_side_names,
+    .read = pg_side_read,
+    .arrived = pg_side_arrived,
+    .write = pg_side_write,
+};

@@ -1,0 +1,497 @@
+/* This engine's side of queue_migrate (queue/migration.h). The process has open.lock alone, so that no other has the
+ * queue open. A queue that is marked has the version SCHEMA_MIGRATES, which nothing opens; the table `migration` has
+ * the mark, `migrated` how far each part came. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/files.h"
+#include "queue/migration.h"
+#include "queue/sqlite/database.h"
+#include "queue/sqlite/files.h"
+#include "queue/sqlite/store.h"
+
+#define OPEN_WAIT_MS 3000 /* a command may just be looking */
+
+struct sqlite_side {
+    struct database database;
+    char directory[STATE_PATH];
+    int open_lock;
+};
+
+static const char tables[] =
+    "CREATE TABLE IF NOT EXISTS migration (state INTEGER NOT NULL, number INTEGER NOT NULL, letters INTEGER NOT NULL,"
+    " place TEXT NOT NULL, command TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS migrated (source INTEGER NOT NULL, part INTEGER NOT NULL, id INTEGER NOT NULL,"
+    " key BLOB NOT NULL, PRIMARY KEY (source, part)) WITHOUT ROWID;"
+    "DELETE FROM migration;";
+
+static bool side_failed(const struct sqlite_side *side, struct error *why)
+{
+    *why = side->database.why;
+    return false;
+}
+
+static bool execute(struct sqlite_side *side, const char *text, struct error *why)
+{
+    return database_result_of(&side->database, sqlite3_exec(side->database.db, text, NULL, NULL, NULL)) ==
+               DATABASE_DONE ||
+           side_failed(side, why);
+}
+
+/* Prepares SQL in which %u is a source's number. */
+static sqlite3_stmt *prepare(struct database *database, const char *format, uint32_t number)
+{
+    char text[400];
+    sqlite3_stmt *statement = NULL;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* constant texts below */
+    sqlite3_snprintf(sizeof text, text, format, (unsigned)number);
+#pragma GCC diagnostic pop
+    database_result_of(database, sqlite3_prepare_v2(database->db, text, -1, &statement, NULL));
+    return statement;
+}
+
+/* Runs it to its end. */
+static bool run(struct sqlite_side *side, sqlite3_stmt *statement, struct error *why)
+{
+    if (statement == NULL)
+        return side_failed(side, why);
+    int code = sqlite3_step(statement);
+    enum database_result result = database_result_of(&side->database, code == SQLITE_DONE ? SQLITE_OK : code);
+    sqlite3_reset(statement);
+    return result == DATABASE_DONE || side_failed(side, why);
+}
+
+static bool begin_writing(struct sqlite_side *side, struct error *why)
+{
+    return execute(side, "BEGIN IMMEDIATE", why);
+}
+
+static bool end_writing(struct sqlite_side *side, bool good, struct error *why)
+{
+    good = good && execute(side, "COMMIT", why);
+    if (!good)
+        sqlite3_exec(side->database.db, "ROLLBACK", NULL, NULL, NULL);
+    return good;
+}
+
+static int64_t number_of(struct sqlite_side *side, const char *format, uint32_t number)
+{
+    sqlite3_stmt *one = prepare(&side->database, format, number);
+    int64_t found = one != NULL && sqlite3_step(one) == SQLITE_ROW ? sqlite3_column_int64(one, 0) : 0;
+    sqlite3_finalize(one);
+    return found;
+}
+
+/* ---- opening ---- */
+
+static bool lock_alone(struct sqlite_side *side, struct error *why)
+{
+    char path[STATE_PATH];
+    directory_path(path, side->directory, "open.lock");
+    int error = lock_take_within(&side->open_lock, path, OPEN_WAIT_MS);
+    if (error == EWOULDBLOCK)
+        error_set(why,
+                  "a process has the queue in %.300s open: stop the program, and what starts it (web server, cron), "
+                  "until the queue is moved",
+                  side->directory);
+    else if (error != 0)
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
+    return error == 0;
+}
+
+static bool is_marked(struct database *database)
+{
+    enum database_result result;
+    return database->db != NULL && database_number(database, STATEMENT_VERSION, &result) >= SCHEMA_MIGRATES;
+}
+
+static bool open_database(struct sqlite_side *side, struct error *why)
+{
+    enum database_result made = schema_make(side->directory, why);
+    if (made != DATABASE_DONE)
+        return false;
+    enum database_result result = schema_open(&side->database, side->directory, true);
+    return result == DATABASE_DONE || (result == DATABASE_NEWER && is_marked(&side->database)) ||
+           side_failed(side, why);
+}
+
+static void sqlite_side_close(void *state)
+{
+    struct sqlite_side *side = state;
+    database_close(&side->database);
+    if (side->open_lock >= 0)
+        close(side->open_lock);
+    free(side);
+}
+
+static void *sqlite_side_open(const struct config *config, struct error *why)
+{
+    bool good = false;
+    struct sqlite_side *side = config->state_dir == NULL ? NULL : calloc(1, sizeof *side);
+    if (side == NULL) {
+        error_set(why, config->state_dir == NULL ? "the configuration names no state_dir" : "out of memory");
+        return NULL;
+    }
+    side->open_lock = side->database.write_lock = -1;
+    snprintf(side->directory, sizeof side->directory, "%s", config->state_dir);
+    if (state_place_may_open(config, why) && directory_prepare(side->directory, why) && lock_alone(side, why)) {
+        if (damage_is_marked(side->directory))
+            error_set(why, "the queue in %.300s is damaged: `closecrm.fcgi queue check --repair` first",
+                      side->directory);
+        else
+            good = open_database(side, why);
+    }
+    if (good)
+        return side;
+    sqlite_side_close(side);
+    return NULL;
+}
+
+static void sqlite_side_place(const struct config *config, char out[static MIGRATION_PLACE])
+{
+    snprintf(out, MIGRATION_PLACE, "in the state directory %.280s", config->state_dir);
+}
+
+/* ---- marks ---- */
+
+static bool read_mark(struct database *database, struct migration_mark *mark)
+{
+    sqlite3_stmt *row = prepare(database, "SELECT state, number, letters, place, command FROM migration", 0);
+    bool found = row != NULL && sqlite3_step(row) == SQLITE_ROW;
+    *mark = (struct migration_mark){.state = MIGRATION_NONE};
+    if (found) {
+        mark->state = (enum migration_state)sqlite3_column_int(row, 0);
+        mark->number = sqlite3_column_int64(row, 1);
+        mark->letters = sqlite3_column_int64(row, 2);
+        snprintf(mark->place, sizeof mark->place, "%s", (const char *)sqlite3_column_text(row, 3));
+        snprintf(mark->command, sizeof mark->command, "%s", (const char *)sqlite3_column_text(row, 4));
+    }
+    sqlite3_finalize(row);
+    return found;
+}
+
+bool migrates_is_marked(struct database *database)
+{
+    struct migration_mark mark;
+    bool marked = is_marked(database);
+    if (marked && read_mark(database, &mark))
+        migration_words(&mark, &database->why);
+    return marked;
+}
+
+bool migrates_has_left(struct database *database)
+{
+    struct migration_mark mark;
+    return is_marked(database) && read_mark(database, &mark) && mark.state == MIGRATION_LEFT;
+}
+
+static bool sqlite_side_mark(void *state, struct migration_mark *mark, struct error *why)
+{
+    struct sqlite_side *side = state;
+    *mark = (struct migration_mark){.state = MIGRATION_NONE};
+    return !is_marked(&side->database) || read_mark(&side->database, mark) || side_failed(side, why);
+}
+
+static bool put_mark(struct sqlite_side *side, const struct migration_mark *mark, struct error *why)
+{
+    sqlite3_stmt *put = prepare(&side->database, "INSERT INTO migration VALUES (?1, ?2, ?3, ?4, ?5)", 0);
+    if (put != NULL) {
+        sqlite3_bind_int(put, 1, (int)mark->state);
+        sqlite3_bind_int64(put, 2, mark->number);
+        sqlite3_bind_int64(put, 3, mark->letters);
+        sqlite3_bind_text(put, 4, mark->place, -1, SQLITE_STATIC);
+        sqlite3_bind_text(put, 5, mark->command, -1, SQLITE_STATIC);
+    }
+    bool good = run(side, put, why);
+    sqlite3_finalize(put);
+    return good;
+}
+
+/* Afterwards all of it is in the file, for what stands beside a file may be lost with a copy of it, or removed. */
+static bool sqlite_side_set_mark(void *state, const struct migration_mark *mark, struct error *why)
+{
+    struct sqlite_side *side = state;
+    char version[64];
+    bool none = mark->state == MIGRATION_NONE;
+    snprintf(version, sizeof version, "PRAGMA user_version = %d", none ? SCHEMA_VERSION : SCHEMA_MIGRATES);
+    bool good = begin_writing(side, why);
+    good = good && execute(side, none ? "DROP TABLE migration; DROP TABLE migrated" : tables, why);
+    good = good && (none || put_mark(side, mark, why));
+    good = end_writing(side, good && execute(side, version, why), why);
+    return good && execute(side, "PRAGMA wal_checkpoint(TRUNCATE)", why);
+}
+
+static bool sqlite_side_empty(void *state, struct error *why)
+{
+    static const char *const names[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal",
+                                        "identities.filter"};
+    struct sqlite_side *side = state;
+    char path[STATE_PATH];
+    database_close(&side->database);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        directory_path(path, side->directory, names[i]);
+        if (unlink(path) != 0 && errno != ENOENT) {
+            error_set(why, "%.300s cannot be removed, whose content was moved before: %s", path, strerror(errno));
+            return false;
+        }
+    }
+    return open_database(side, why);
+}
+
+/* ---- reading ---- */
+
+static uint32_t find_number(struct sqlite_side *side, const char *source)
+{
+    sqlite3_stmt *find = prepare(&side->database, "SELECT number FROM source WHERE name = ?1", 0);
+    if (find != NULL)
+        sqlite3_bind_text(find, 1, source, -1, SQLITE_STATIC);
+    uint32_t number = find != NULL && sqlite3_step(find) == SQLITE_ROW ? (uint32_t)sqlite3_column_int64(find, 0) : 0;
+    sqlite3_finalize(find);
+    return number;
+}
+
+static bool sqlite_side_last_letter(void *state, int64_t *number, struct error *why)
+{
+    (void)why;
+    *number = number_of(state, "SELECT seq FROM sqlite_sequence WHERE name = 'letter'", 0);
+    return true;
+}
+
+static bool sqlite_side_names(void *state, struct strings *names, struct error *why)
+{
+    struct sqlite_side *side = state;
+    sqlite3_stmt *sources = prepare(&side->database, "SELECT name FROM source ORDER BY number", 0);
+    bool memory = true;
+    while (memory && sources != NULL && sqlite3_step(sources) == SQLITE_ROW) {
+        char **at = realloc(names->at, (names->count + 1) * sizeof *at);
+        char *name = strdup((const char *)sqlite3_column_text(sources, 0));
+        memory = at != NULL && name != NULL;
+        if (at != NULL)
+            names->at = at;
+        if (memory)
+            names->at[names->count++] = name;
+        else
+            free(name);
+    }
+    bool good = memory && sources != NULL && sqlite3_errcode(side->database.db) == SQLITE_DONE;
+    if (!good)
+        error_set(why, "%s", memory ? sqlite3_errmsg(side->database.db) : "out of memory");
+    sqlite3_finalize(sources);
+    return good;
+}
+
+/* Of each part: id, n, received, died, replayed, at, updated, letter, key, reason, body. */
+static const char *const reads[CARGO_PARTS] = {
+    [CARGO_KNOWN] = "SELECT 0, 0, 0, 0, 0, at, updated, 0, key, NULL, NULL FROM known WHERE source = %u AND key > ?2"
+                    " ORDER BY key LIMIT 4096",
+    [CARGO_LATEST] = "SELECT n, 0, 0, 0, 0, at, updated, 0, key, NULL, NULL FROM journal WHERE n > ?1 AND source = %u"
+                     " ORDER BY n LIMIT 4096",
+    [CARGO_LETTERS] = "SELECT id, 0, received, died, replayed, 0, updated, 0, key, reason, body FROM letter"
+                      " WHERE id > ?1 AND source = %u ORDER BY id LIMIT 500",
+    [CARGO_EVENTS] = "SELECT id, 0, received, 0, 0, 0, 0, letter, NULL, NULL, body FROM event_%u WHERE id > ?1"
+                     " ORDER BY id LIMIT 500",
+    [CARGO_COUNTS] = "SELECT kind, n, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL FROM count WHERE source = %u AND kind > ?1"
+                     " AND kind IN (" CARGO_KINDS ") ORDER BY kind",
+};
+
+_Static_assert(CARGO_KEYS == 4096 && CARGO_ROWS == 500, "the statements above have these numbers");
+
+static struct cargo_row take_row(sqlite3_stmt *row)
+{
+    struct cargo_row taken = {.id = sqlite3_column_int64(row, 0),
+                              .n = sqlite3_column_int64(row, 1),
+                              .received = sqlite3_column_int64(row, 2),
+                              .died = sqlite3_column_int64(row, 3),
+                              .replayed = sqlite3_column_int64(row, 4),
+                              .at = sqlite3_column_int64(row, 5),
+                              .updated = sqlite3_column_int64(row, 6),
+                              .letter = sqlite3_column_int64(row, 7),
+                              .has_key = sqlite3_column_bytes(row, 8) == 16,
+                              .reason = (const char *)sqlite3_column_text(row, 9),
+                              .body = sqlite3_column_blob(row, 10),
+                              .length = (size_t)sqlite3_column_bytes(row, 10)};
+    if (taken.has_key)
+        memcpy(taken.key, sqlite3_column_blob(row, 8), sizeof taken.key);
+    return taken;
+}
+
+static bool sqlite_side_read(void *state, const char *source, enum cargo_part part, const struct cargo_place *after,
+                             struct cargo *cargo, struct error *why)
+{
+    struct sqlite_side *side = state;
+    bool memory = true;
+    int code = SQLITE_ROW;
+    sqlite3_stmt *rows = prepare(&side->database, reads[part], find_number(side, source));
+    if (rows == NULL)
+        return side_failed(side, why);
+    sqlite3_bind_int64(rows, 1, after->id);
+    if (part == CARGO_KNOWN)
+        sqlite3_bind_blob(rows, 2, after->key, sizeof after->key, SQLITE_STATIC);
+    while (memory && cargo->texts.length < CARGO_BYTES && (code = sqlite3_step(rows)) == SQLITE_ROW) {
+        const struct cargo_row row = take_row(rows);
+        memory = cargo_add(cargo, &row);
+    }
+    enum database_result result =
+        database_result_of(&side->database, code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code);
+    sqlite3_finalize(rows);
+    if (!memory)
+        error_set(why, "out of memory");
+    return memory && (result == DATABASE_DONE || side_failed(side, why));
+}
+
+/* ---- writing ---- */
+
+static bool sqlite_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
+                                struct error *why)
+{
+    struct sqlite_side *side = state;
+    *place = (struct cargo_place){.id = 0};
+    sqlite3_stmt *find = prepare(&side->database, "SELECT id, key FROM migrated WHERE source = %u AND part = ?1",
+                                 find_number(side, source));
+    if (find == NULL)
+        return side_failed(side, why);
+    sqlite3_bind_int(find, 1, (int)part);
+    if (sqlite3_step(find) == SQLITE_ROW) {
+        place->id = sqlite3_column_int64(find, 0);
+        if (sqlite3_column_bytes(find, 1) == sizeof place->key)
+            memcpy(place->key, sqlite3_column_blob(find, 1), sizeof place->key);
+    }
+    sqlite3_finalize(find);
+    return true;
+}
+
+#define KNOWS                                                                                                          \
+    "INSERT INTO known (source, key, updated, at) VALUES (%u, ?9, ?7, ?6) ON CONFLICT (source, key) DO UPDATE SET"     \
+    " updated = max(updated, excluded.updated), at = max(at, excluded.at)"
+
+static const char *const writes[CARGO_PARTS] = {
+    [CARGO_KNOWN] = KNOWS,
+    [CARGO_LATEST] = KNOWS,
+    [CARGO_LETTERS] = "INSERT INTO letter (id, source, key, updated, received, died, replayed, reason, body)"
+                      " VALUES (?1, %u, ?9, iif(?9 IS NULL, NULL, ?7), ?3, ?4, nullif(?5, 0), ?10, ?11)",
+    [CARGO_EVENTS] = "INSERT INTO event_%u (received, letter, body) VALUES (?3, nullif(?8, 0), ?11)",
+    [CARGO_COUNTS] = "INSERT INTO count (source, kind, n) VALUES (%u, ?1, ?2) ON CONFLICT (source, kind) DO UPDATE SET"
+                     " n = CASE WHEN kind IN (" CARGO_KIND_IS_TIME ") THEN max(n, excluded.n) ELSE n + excluded.n END",
+};
+
+static void bind_row(sqlite3_stmt *write, const struct cargo_row *row, int64_t letters)
+{
+    const int64_t numbers[] = {row->id,       row->n,  row->received, row->died,
+                               row->replayed, row->at, row->updated,  row->letter == 0 ? 0 : row->letter + letters};
+    for (int i = 0; i < 8; i++)
+        sqlite3_bind_int64(write, i + 1, numbers[i]);
+    if (row->has_key)
+        sqlite3_bind_blob(write, 9, row->key, sizeof row->key, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(write, 9);
+    sqlite3_bind_text(write, 10, row->reason, -1, SQLITE_STATIC);
+    sqlite3_bind_blob64(write, 11, row->length == 0 ? "" : row->body, row->length, SQLITE_STATIC);
+}
+
+static bool write_rows(struct sqlite_side *side, uint32_t number, enum cargo_part part, const struct cargo *cargo,
+                       int64_t letters, struct error *why)
+{
+    sqlite3_stmt *write = prepare(&side->database, writes[part], number);
+    bool good = write != NULL || side_failed(side, why);
+    for (size_t i = 0; i < cargo->count && good; i++) {
+        struct cargo_row row = cargo->at[i];
+        if (part == CARGO_LETTERS)
+            row.id += letters;
+        bind_row(write, &row, letters);
+        good = run(side, write, why);
+    }
+    sqlite3_finalize(write);
+    return good;
+}
+
+/* Each id that was given counts as an event that came: those that were settled elsewhere get some, too. */
+static bool raise_sequence(struct sqlite_side *side, uint32_t number, const struct cargo *cargo, struct error *why)
+{
+    char text[400];
+    int64_t settled = 0;
+    for (size_t i = 0; i < cargo->count; i++) {
+        int64_t kind = cargo->at[i].id;
+        settled += kind <= COUNT_DEAD || kind == COUNT_LOST ? cargo->at[i].n : 0;
+    }
+    sqlite3_snprintf(sizeof text, text,
+                     "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_%u', 0"
+                     " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'event_%u');"
+                     "UPDATE sqlite_sequence SET seq = seq + %lld WHERE name = 'event_%u'",
+                     (unsigned)number, (unsigned)number, (long long)settled, (unsigned)number);
+    return execute(side, text, why);
+}
+
+static bool put_place(struct sqlite_side *side, uint32_t number, enum cargo_part part, const struct cargo_place *place,
+                      struct error *why)
+{
+    sqlite3_stmt *put =
+        prepare(&side->database, "REPLACE INTO migrated (source, part, id, key) VALUES (%u, ?1, ?2, ?3)", number);
+    if (put != NULL) {
+        sqlite3_bind_int(put, 1, (int)part);
+        sqlite3_bind_int64(put, 2, place->id);
+        sqlite3_bind_blob(put, 3, place->key, sizeof place->key, SQLITE_STATIC);
+    }
+    bool good = run(side, put, why);
+    sqlite3_finalize(put);
+    return good;
+}
+
+static bool add_source(struct sqlite_side *side, const char *source, uint32_t *number, struct error *why)
+{
+    sqlite3_stmt *add = prepare(&side->database, "INSERT INTO source (name) VALUES (?1)", 0);
+    if (add != NULL)
+        sqlite3_bind_text(add, 1, source, -1, SQLITE_STATIC);
+    bool good = run(side, add, why);
+    sqlite3_finalize(add);
+    *number = find_number(side, source);
+    return good && (schema_make_events(&side->database, *number) == DATABASE_DONE || side_failed(side, why));
+}
+
+/* COUNT_MOVES: a Bloom filter of before does not know these identities. */
+static bool note_move(struct sqlite_side *side, struct error *why)
+{
+    return execute(side,
+                   "INSERT INTO count (source, kind, n) VALUES (0, 20, 1) ON CONFLICT (source, kind) DO UPDATE"
+                   " SET n = n + 1",
+                   why);
+}
+
+_Static_assert(COUNT_MOVES == 20 && COUNT_LAST_DELIVERED == 8 && COUNT_LAST_ACCEPTED == 9 && COUNT_DEAD == 4 &&
+                   COUNT_LOST == 10 && COUNT_ENDED == 12,
+               "the statements above and CARGO_KINDS have these numbers");
+
+static bool sqlite_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
+                              const struct cargo_place *place, int64_t letters, struct error *why)
+{
+    struct sqlite_side *side = state;
+    uint32_t number = find_number(side, source);
+    bool good = begin_writing(side, why);
+    if (good && number == 0)
+        good = add_source(side, source, &number, why);
+    good = good && write_rows(side, number, part, cargo, letters, why);
+    if (part == CARGO_COUNTS)
+        good = good && raise_sequence(side, number, cargo, why);
+    if (part == CARGO_KNOWN || part == CARGO_LATEST)
+        good = good && note_move(side, why);
+    return end_writing(side, good && put_place(side, number, part, place, why), why);
+}
+
+const struct migration sqlite_migration = {
+    .value = "sqlite",
+    .open = sqlite_side_open,
+    .close = sqlite_side_close,
+    .place = sqlite_side_place,
+    .mark = sqlite_side_mark,
+    .set_mark = sqlite_side_set_mark,
+    .empty = sqlite_side_empty,
+    .last_letter = sqlite_side_last_letter,
+    .names = sqlite_side_names,
+    .read = sqlite_side_read,
+    .arrived = sqlite_side_arrived,
+    .write = sqlite_side_write,
+};
