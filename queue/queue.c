@@ -90,6 +90,28 @@ bool queue_claim(struct queue *queue, struct error *why)
     return queue->engine->claim(queue->state, why);
 }
 
+void queue_join(struct queue *queue)
+{
+    if (queue->engine->join != NULL)
+        queue->engine->join(queue->state);
+}
+
+uint64_t queue_tenure(const struct queue *queue, const char *source)
+{
+    return queue->engine->tenure == NULL ? 1 : queue->engine->tenure(queue->state, source);
+}
+
+bool queue_should_yield(const struct queue *queue, const char *source)
+{
+    return queue->engine->should_yield != NULL && queue->engine->should_yield(queue->state, source);
+}
+
+void queue_yield(struct queue *queue, const char *source)
+{
+    if (queue->engine->yield != NULL)
+        queue->engine->yield(queue->state, source);
+}
+
 bool queue_is_lost(const struct queue *queue)
 {
     return queue->engine->is_lost != NULL && queue->engine->is_lost(queue->state);
@@ -150,9 +172,9 @@ void queue_clear_wakeup(struct queue *queue)
     queue->engine->clear_wakeup(queue->state);
 }
 
-bool queue_has_reader(struct queue *queue)
+bool queue_has_reader(struct queue *queue, const char *source)
 {
-    return queue->engine->has_reader != NULL && queue->engine->has_reader(queue->state);
+    return queue->engine->has_reader != NULL && queue->engine->has_reader(queue->state, source);
 }
 
 bool queue_settles_in_bulk(const struct queue *queue)

@@ -188,6 +188,7 @@ static void (*const suites[])(void) = {
     suite_durable_processes,
 #ifdef CLOSECRM_POSTGRESQL
     suite_queue_postgresql,
+    suite_queue_spread,
     suite_durable_kill_postgresql,
     suite_durable_duplicates_postgresql,
     suite_durable_outcomes_postgresql,
