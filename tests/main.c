@@ -193,6 +193,7 @@ static void (*const suites[])(void) = {
     suite_durable_duplicates_postgresql,
     suite_durable_outcomes_postgresql,
     suite_durable_processes_postgresql,
+    suite_durable_machines,
 #endif
 };
 // clang-format on

@@ -78,6 +78,7 @@ void suite_durable_outcomes_postgresql(void);
 void suite_durable_poison(void);
 void suite_durable_processes(void);
 void suite_durable_processes_postgresql(void);
+void suite_durable_machines(void);
 void suite_durable_sync(void);
 void suite_faults(void);
 void suite_few_threads(void);

@@ -1,6 +1,9 @@
 /* The engine `postgresql`: sources spread over processes, and come to another one when theirs dies or stands still. */
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +12,7 @@
 
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/forward_rig.h"
 #include "tests/support/queue_rig.h"
 
 #define SOURCES 4
@@ -257,6 +261,71 @@ static void what_nobody_takes_is_taken_whatever_the_share_is(void)
     queue_close(one);
 }
 
+/* ---- the log ---- */
+
+static atomic_bool over;
+
+/* As the program does: a forwarder that has lost all sources ends, and another one goes on. */
+static void *forward_anew(void *context)
+{
+    struct rig *rig = context;
+    struct error why;
+    while (!atomic_load(&over)) {
+        struct forwarder *forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
+        if (forwarder != NULL)
+            forwarder_run(forwarder, FORWARD_UNTIL_QUIET, clock_now() + PATIENCE_MS);
+        forwarder_free(forwarder);
+        poll(NULL, 0, 20);
+    }
+    return NULL;
+}
+
+/* Forwards while its connections are cut. What it logs meanwhile is in the file. */
+static void forward_while_cut(struct rig *rig, const char *log)
+{
+    enum { COUNT = 200, CUTS = 4 };
+    pthread_t thread;
+    int file = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), before = dup(STDERR_FILENO);
+    CU_ASSERT_FATAL(file >= 0 && before >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    atomic_store(&over, false);
+    int error = pthread_create(&thread, NULL, forward_anew, rig);
+    for (unsigned i = 0; error == 0 && i < CUTS; i++) {
+        for (unsigned n = 0; n < COUNT / CUTS; n++)
+            rig_append(rig, i * COUNT / CUTS + n, 20, NULL);
+        CU_ASSERT_TRUE(rig_wait_counts(rig, 0, 0));
+        free(postgresql_run(engine.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                                        " WHERE application_name LIKE '%forwards'"));
+    }
+    atomic_store(&over, true);
+    CU_ASSERT_EQUAL(error, 0);
+    if (error == 0)
+        pthread_join(thread, NULL);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(file);
+}
+
+static void a_connection_that_is_cut_is_no_error_of_each_source(void)
+{
+    struct rig rig;
+    char log[PATH_SIZE];
+    queue_rig_new(&engine, &made);
+    rig_prepare(&rig);
+    rig.made.config.queue = QUEUE_POSTGRESQL;
+    rig.made.config.queue_url = engine.url;
+    path_join(log, rig.directory, "log");
+    rig_open(&rig);
+    forward_while_cut(&rig, log);
+    char *text = temporary_read(rig.directory, "log");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    check(strstr(text, "queue_lost") != NULL, "that it was lost is logged: %s", text);
+    check(strstr(text, "error ") == NULL, "nothing is logged as an error: %s", text);
+    free(text);
+    queue_close(rig.queue);
+    standin_stop(rig.standin);
+    temporary_remove(rig.directory);
+}
+
 void suite_queue_spread(void)
 {
     static CU_TestInfo tests[] = {
@@ -266,6 +335,7 @@ void suite_queue_spread(void)
         {"those of one that stands still, too", those_of_one_that_stands_still_too},
         {"who does not stay is not counted", who_does_not_stay_is_not_counted},
         {"what nobody takes is taken, whatever the share is", what_nobody_takes_is_taken_whatever_the_share_is},
+        {"a connection that is cut is no error of each source", a_connection_that_is_cut_is_no_error_of_each_source},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue spread", begin, end, tests);
