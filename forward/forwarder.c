@@ -30,9 +30,9 @@ struct forwarder {
     struct source_tools tools;
     const struct telemetry *telemetry; /* NULL: nothing is shown */
     struct crash_guard *guard;         /* while this process has a consumer lock; NULL: without */
-    struct source_pipeline *pipeline; /* config->sources of them */
-    size_t pipelines;                 /* that are initialised */
-    int stop_fd;                      /* readable once the forwarder is to stop */
+    struct source_pipeline *pipeline;  /* config->sources of them */
+    size_t pipelines;                  /* that are initialised */
+    int stop_fd;                       /* readable once the forwarder is to stop */
     atomic_bool stopped;
     _Atomic moment stop_deadline; /* batches in hand are awaited until then */
 };

@@ -81,6 +81,12 @@ struct queue {
     const struct config *config; /* borrowed; used to open it again */
 };
 
+/* The engine behind a value of the key `queue`; NULL: the program was built without it. */
+const struct engine *queue_engine_of(enum queue_kind kind);
+
+/* Passes each call to one of several queues, each of another engine's: see routes.h. */
+extern const struct engine queue_engine_routes;
+
 extern const struct engine queue_engine_none;
 extern const struct engine queue_engine_sqlite;
 extern const struct engine queue_engine_postgresql; /* where the program was built with it */

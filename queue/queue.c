@@ -7,6 +7,7 @@
 
 #include "queue/engine.h"
 #include "queue/inspect.h"
+#include "queue/routes.h"
 
 static const struct engine *const engines[] = {
     [QUEUE_SQLITE] = &queue_engine_sqlite,
@@ -17,6 +18,11 @@ static const struct engine *const engines[] = {
     [QUEUE_POSTGRESQL] = NULL,
 #endif
 };
+
+const struct engine *queue_engine_of(enum queue_kind kind)
+{
+    return engines[kind];
+}
 
 struct queue *queue_open(const struct config *config, struct error *why)
 {
@@ -32,7 +38,7 @@ struct queue *queue_open(const struct config *config, struct error *why)
         error_set(why, "out of memory");
         return NULL;
     }
-    queue->engine = engines[config->queue];
+    queue->engine = routes_are_needed(config) ? &queue_engine_routes : engines[config->queue];
     queue->config = config;
     queue->state = queue->engine->open(config, why);
     if (queue->state == NULL) {

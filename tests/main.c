@@ -189,6 +189,7 @@ static void (*const suites[])(void) = {
 #ifdef CLOSECRM_POSTGRESQL
     suite_queue_postgresql,
     suite_queue_spread,
+    suite_queue_routes,
     suite_durable_kill_postgresql,
     suite_durable_duplicates_postgresql,
     suite_durable_outcomes_postgresql,

@@ -135,6 +135,7 @@ void suite_queue_kept_sqlite(void);
 void suite_queue_kept_postgresql(void);
 void suite_queue_postgresql(void);
 void suite_queue_spread(void);
+void suite_queue_routes(void);
 void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_displaced(void);
 void suite_queue_sqlite_rescue(void);

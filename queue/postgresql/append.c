@@ -243,8 +243,8 @@ bool appends_see_owner(struct appends *appends, const char *source)
                 pg_session_number(&appends->session, source, false, &number) == PG_DONE && number != 0;
     if (seen) {
         params_int8(&params, LOCK_SOURCE + (int64_t)number);
-        seen = pg_session_run(&appends->session, STATEMENT_HAS_OWNER, &params, &owner) == PG_DONE &&
-               PQntuples(owner) > 0;
+        seen =
+            pg_session_run(&appends->session, STATEMENT_HAS_OWNER, &params, &owner) == PG_DONE && PQntuples(owner) > 0;
     }
     PQclear(owner);
     pthread_mutex_unlock(&appends->use);

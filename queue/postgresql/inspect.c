@@ -6,8 +6,13 @@
 
 #include "queue/postgresql/store.h"
 
+#define LOOK_AGAIN_MS 1000 /* a connection that was silent for so long may be one to nobody */
+
+/* What is asked may take a minute, for it may count millions; whether the server is there at all shows soon. */
 bool pg_look(struct pg_queue *queue, struct error *why)
 {
+    if (queue->look.connection != NULL && clock_now() - queue->look.answered >= LOOK_AGAIN_MS)
+        pg_session_text(&queue->look, "SELECT 1", ANSWER_MS);
     return pg_session_open(&queue->look) == PG_DONE || pg_session_failed(&queue->look, why);
 }
 

@@ -38,9 +38,9 @@ static bool configure(struct machines *machines, struct site *site)
     int length = snprintf(text, sizeof text, "%sdata_plane_url = http://127.0.0.1:%u\n", durable_queue_lines(),
                           standin_port(machines->standin));
     for (size_t i = 0; i < SOURCES; i++)
-        length += snprintf(text + length, sizeof text - (size_t)length,
-                           "[source %s]\nwrite_key = %s\nsignature_key = %s\n", sources[i].name, sources[i].write_key,
-                           sources[i].signature_key);
+        length +=
+            snprintf(text + length, sizeof text - (size_t)length, "[source %s]\nwrite_key = %s\nsignature_key = %s\n",
+                     sources[i].name, sources[i].write_key, sources[i].signature_key);
     return temporary_write(site->directory, "closecrm.conf", 0600, text, (size_t)length) &&
            durable_start_anew(site, NULL);
 }
@@ -119,7 +119,8 @@ static void check_loads(struct machines *machines, size_t times)
     CU_ASSERT_TRUE(durable_wait_empty(&machines->site[0], durable_patience(60000)));
     for (size_t i = 0; i < SOURCES; i++) {
         struct load *load = machines->load[i];
-        size_t arrived = load_count_arrived(load, machines->standin, times), all = load_count_arrived(load, machines->standin, 0);
+        size_t arrived = load_count_arrived(load, machines->standin, times),
+               all = load_count_arrived(load, machines->standin, 0);
         check(arrived == durable_share(EVENTS), "of %s %zu arrived", sources[i].name, arrived);
         check(all == durable_share(EVENTS), "of %s %zu arrived at least once", sources[i].name, all);
         CU_ASSERT_EQUAL(load_count_altered(load, machines->standin, sources[i].write_key), 0);
