@@ -331,17 +331,12 @@ struct source_notes {
     int64_t hurried_ms;          /* Unix time: what was asked for until then, to try at once, was done */
 };
 
-/* What is noted must be made anew: notes_write does that. */
+/* What is noted must be made anew: notes_write does that, where they differ. */
 void notes_changed(struct source_pipeline *pipeline);
 void notes_write(struct source_pipeline *pipeline);
 
 /* Takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the reason. */
 bool notes_recall(struct source_pipeline *pipeline, struct error *why);
-
-/* Whether `check` has found a data plane mended after that moment (Unix time), or somebody wants it tried now; and ends
- * the wait for the operator and each back-off if so. */
-bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
-void notes_look_mended(struct source_pipeline *pipeline);
 
 /* ---- outbox.c, too: what the forwarder shows of its work ---- */
 
@@ -433,6 +428,11 @@ bool source_is_owned(const struct source_pipeline *pipeline);
 /* One step: settles verdicts, reads what came, builds batches, sends what is due. Returns whether another step at once
  * would find something to do. sending: whether a batch may still be sent. */
 bool source_step(struct source_pipeline *pipeline, bool sending);
+
+/* Whether `check` has found a data plane mended after that moment (Unix time), or somebody wants it tried now; and ends
+ * the wait for the operator and each back-off if so. */
+bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
+void source_look_mended(struct source_pipeline *pipeline);
 
 /* When the next step is due if nothing comes before; MOMENT_NEVER: not. */
 moment source_due(const struct source_pipeline *pipeline);

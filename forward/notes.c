@@ -1,83 +1,11 @@
-/* What a source's next owner must know: notes in the queue, of failures and of what is parked; and, from operators,
- * whether a data plane was found mended. */
-#include <fcntl.h>
+/* What a source's next owner must know: notes in the queue: how often it was tried, when next, what is
+ * parked; so a restart, another machine, cron and the child of a CGI request do not begin anew. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/text.h"
-#include "forward/forward.h"
 #include "forward/forward_private.h"
-
-/* ---- a data plane was found mended ---- */
-
-/* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
- * now. The process that forwards learns it from
- * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
- * event is tried too early. */
-
-#define MENDED_PATH 4096
-
-static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
-{
-    if (config_state_dir(config) == NULL || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
-        return NULL;
-    return out;
-}
-
-bool forward_mended(const struct config *config)
-{
-    char path[MENDED_PATH];
-    if (mended_path(config, path) == NULL)
-        return false;
-    int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-    bool good = file >= 0 && futimens(file, NULL) == 0;
-    if (file >= 0)
-        close(file);
-    return good;
-}
-
-bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
-{
-    char path[MENDED_PATH];
-    struct stat file;
-    if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
-        return false;
-    return clock_timespec_ms(file.st_mtim) > unix_ms;
-}
-
-/* Since when a failure puts something off, at least in one lane; Unix time; 0: nothing is. */
-static int64_t put_off_since(const struct source_pipeline *pipeline)
-{
-    moment now = clock_now(), since = MOMENT_NEVER;
-    if (pipeline->data_plane.failing_ms > 0)
-        return pipeline->data_plane.failing_ms;
-    for (size_t i = 0; i < pipeline->lanes; i++) {
-        const struct lane *lane = &pipeline->lane[i];
-        if (lane->tries > 0 && lane->due > now && lane->sent_at < since)
-            since = lane->sent_at;
-    }
-    return since == MOMENT_NEVER ? 0 : clock_unix_ms() - (now - since);
-}
-
-void notes_look_mended(struct source_pipeline *pipeline)
-{
-    bool blocked = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
-    int64_t failing_ms = put_off_since(pipeline), hurried_ms = pipeline->notes.hurried_ms;
-    if (blocked && notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
-        answer_mended(pipeline);
-    else if (failing_ms == 0 || !notes_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
-        return;
-    pipeline->notes.hurried_ms = clock_unix_ms();
-    for (size_t i = 0; i < pipeline->lanes; i++)
-        lane_hurry(&pipeline->lane[i]);
-    hold_hurry_aside(&pipeline->hold);
-    notes_changed(pipeline);
-}
-
-/* ---- notes for the source's next owner: how often it was tried, when next, what is parked; so a restart, cron and the
- * child of a CGI request do not begin anew ---- */
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */
@@ -144,8 +72,6 @@ void notes_changed(struct source_pipeline *pipeline)
 void notes_write(struct source_pipeline *pipeline)
 {
     struct error why;
-    if (!pipeline->notes.differ)
-        return;
     struct notes notes = make_notes(pipeline);
     if (queue_note(pipeline->queue, pipeline->source->name, &notes, true, &why))
         pipeline->notes.differ = false; /* else the next step tries again */

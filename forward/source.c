@@ -1,8 +1,11 @@
 /* One source's pipeline: its step in the forwarder's loop (settle, read, build, send), the beginning and end of each
- * event in it, and whose it is. */
+ * event in it, whose it is, and whether its data plane was found mended. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "forward/forward.h"
@@ -285,7 +288,7 @@ bool source_step(struct source_pipeline *pipeline, bool sending)
     if (!source_is_owned(pipeline))
         return false;
     intake_resume(&pipeline->intake);
-    notes_look_mended(pipeline);
+    source_look_mended(pipeline);
     hold_try_aside(pipeline);
     hold_try_parked(pipeline);
     if (!outbox_settle_due(pipeline))
@@ -295,7 +298,8 @@ bool source_step(struct source_pipeline *pipeline, bool sending)
         more = true;
     if (sending)
         more |= send_due_lanes(pipeline);
-    notes_write(pipeline);
+    if (pipeline->notes.differ)
+        notes_write(pipeline);
     return outbox_settle_due(pipeline) && more;
 }
 
@@ -360,4 +364,70 @@ moment source_sends_since(const struct source_pipeline *pipeline)
 bool source_is_sending(const struct source_pipeline *pipeline)
 {
     return source_sends_since(pipeline) != MOMENT_NEVER;
+}
+
+/* ---- a data plane was found mended ---- */
+
+/* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
+ * now. The process that forwards learns it from
+ * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
+ * event is tried too early. */
+
+#define MENDED_PATH 4096
+
+static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
+{
+    if (config_state_dir(config) == NULL || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
+        return NULL;
+    return out;
+}
+
+bool forward_mended(const struct config *config)
+{
+    char path[MENDED_PATH];
+    if (mended_path(config, path) == NULL)
+        return false;
+    int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    bool good = file >= 0 && futimens(file, NULL) == 0;
+    if (file >= 0)
+        close(file);
+    return good;
+}
+
+bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
+{
+    char path[MENDED_PATH];
+    struct stat file;
+    if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
+        return false;
+    return clock_timespec_ms(file.st_mtim) > unix_ms;
+}
+
+/* Since when a failure puts something off, at least in one lane; Unix time; 0: nothing is. */
+static int64_t put_off_since(const struct source_pipeline *pipeline)
+{
+    moment now = clock_now(), since = MOMENT_NEVER;
+    if (pipeline->data_plane.failing_ms > 0)
+        return pipeline->data_plane.failing_ms;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
+        if (lane->tries > 0 && lane->due > now && lane->sent_at < since)
+            since = lane->sent_at;
+    }
+    return since == MOMENT_NEVER ? 0 : clock_unix_ms() - (now - since);
+}
+
+void source_look_mended(struct source_pipeline *pipeline)
+{
+    bool blocked = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
+    int64_t failing_ms = put_off_since(pipeline), hurried_ms = pipeline->notes.hurried_ms;
+    if (blocked && source_mended_since(pipeline, pipeline->data_plane.refused_ms))
+        answer_mended(pipeline);
+    else if (failing_ms == 0 || !source_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
+        return;
+    pipeline->notes.hurried_ms = clock_unix_ms();
+    for (size_t i = 0; i < pipeline->lanes; i++)
+        lane_hurry(&pipeline->lane[i]);
+    hold_hurry_aside(&pipeline->hold);
+    notes_changed(pipeline);
 }

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "health/facts.h"
+#include "health/findings.h"
+#include "status/status_private.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/forward_rig.h"
@@ -225,6 +228,37 @@ static void a_server_that_stands_still_stops_no_other_source(void)
     queue_close(queue);
 }
 
+/* Page, check, metrics and health checks. */
+static void what_is_away_is_told_and_hides_nothing_of_the_others(void)
+{
+    struct error why = {0};
+    struct buffer metrics = {0};
+    struct finding finding;
+    struct queue *queue = open_new(), *looks = queue_rig_open(&made);
+    queue_rig_append(queue, "one", "a");
+    queue_rig_append(queue, "two", "b");
+    queue_close(queue);
+    process_stop(&second.postgresql.server, PATIENCE_MS);
+    struct facts *facts = facts_gather(&made.config, looks, NULL, NULL, clock_unix_ms());
+    CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
+    CU_ASSERT_TRUE(facts->queue_works);
+    CU_ASSERT_EQUAL(facts->source[0].counts.waiting, 1);
+    CU_ASSERT_STRING_EQUAL(facts->source[0].away.text, "");
+    CU_ASSERT_EQUAL(finding_judge(FINDING_QUEUE_PARTLY_BROKEN, facts, NULL, &finding), FINDING_FOUND);
+    CU_ASSERT_PTR_NOT_NULL(strstr(finding.sentence, "source two has a queue that cannot be used: the database of "));
+    CU_ASSERT_EQUAL(finding_judge(FINDING_EVENTS_WAIT, facts, &facts->source[1], NULL), FINDING_UNKNOWN);
+    metrics_write(&metrics, facts, false);
+    buffer_append(&metrics, "", 1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(metrics.data);
+    CU_ASSERT_PTR_NOT_NULL(strstr(metrics.data, "waiting_events{source=\"one\"} 1\n"));
+    CU_ASSERT_PTR_NULL(strstr(metrics.data, "waiting_events{source=\"two\"}"));
+    CU_ASSERT_TRUE(queue_probe(looks, true, &why));
+    buffer_free(&metrics);
+    facts_free(facts);
+    queue_close(looks);
+    CU_ASSERT_TRUE(postgresql_begin(&second.postgresql));
+}
+
 static void a_server_that_is_away_from_the_start_comes_later(void)
 {
     struct queue *queue = open_new();
@@ -304,6 +338,7 @@ void suite_queue_routes(void)
         {"dead letters of all have different ids", dead_letters_of_all_have_different_ids},
         {"a request comes to its source", a_request_comes_to_its_source},
         {"a server that stands still stops no other source", a_server_that_stands_still_stops_no_other_source},
+        {"what is away is told, and hides nothing of the others", what_is_away_is_told_and_hides_nothing_of_the_others},
         {"a server that is away from the start comes later", a_server_that_is_away_from_the_start_comes_later},
         {"forwarding goes on on the other server", forwarding_goes_on_on_the_other_server},
         {"what waits in the former database is found", what_waits_in_the_former_database_is_found},
