@@ -131,8 +131,8 @@ static const char not_answered[] =
 /* Waits for the answer of the process that has claimed the queue. *answer stays QUEUE_ASKED when no process took the
  * request in time, and it is withdrawn, or when this process could claim the queue (*owned): then it must act itself.
  */
-static bool wait_for_answer(struct queue *queue, const char *source, int64_t number, bool *owned, enum queue_answer *answer,
-                            struct error *words, struct error *why)
+static bool wait_for_answer(struct queue *queue, const char *source, int64_t number, bool *owned,
+                            enum queue_answer *answer, struct error *words, struct error *why)
 {
     moment begin = clock_now(), reminded = 0;
     bool withdrawn = false;

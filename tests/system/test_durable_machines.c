@@ -166,11 +166,99 @@ static void another_machine_goes_on_when_one_dies(void)
     close_machines(&machines);
 }
 
+/* ---- one program, two databases ---- */
+
+/* The database of an address of tests/support/postgresql.h. */
+static void name_of(const char *url, char name[static 64])
+{
+    const char *begin = strstr(url, "/queue_");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(begin);
+    snprintf(name, 64, "%.*s", (int)strcspn(begin + 1, "?"), begin + 1);
+}
+
+/* Takes it away, or gives it back. */
+static void set_away(const char *url, const char *other_url, bool away)
+{
+    char name[64], sql[256];
+    name_of(url, name);
+    snprintf(sql, sizeof sql, "ALTER DATABASE %s ALLOW_CONNECTIONS %s", name, away ? "false" : "true");
+    free(postgresql_run(other_url, sql));
+    snprintf(sql, sizeof sql, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s'", name);
+    if (away)
+        free(postgresql_run(other_url, sql));
+}
+
+static struct load *load_of(const struct site *site, size_t source, char url[static 160])
+{
+    struct load_options options = durable_load(site);
+    snprintf(url, 160, "%s/%s", site->url, sources[source].name);
+    options.url = url;
+    options.signature_key = sources[source].signature_key;
+    options.prefix = sources[source].name;
+    options.count = durable_share(EVENTS) / 2;
+    options.connections = 4;
+    options.times = 1000; /* what is answered 503 comes again */
+    options.refused_ms = 50;
+    return load_start(&options);
+}
+
+/* Two loads of two sources, of which the second one's database is away for a while. */
+static void check_with_two_databases(struct site *site, const char *near_url, const char *far_url)
+{
+    char url[2][160];
+    set_away(far_url, near_url, true);
+    struct load *far = load_of(site, 1, url[1]), *near = load_of(site, 0, url[0]);
+    struct load_result result = load_finish(near);
+    CU_ASSERT_EQUAL(result.ok, result.sent);
+    CU_ASSERT_TRUE(standin_wait_messages(site->standin, result.ok, durable_patience(60000)));
+    CU_ASSERT_EQUAL(load_ok(far), 0);
+    CU_ASSERT_NOT_EQUAL(durable_command(site, "check", NULL), 0);
+    set_away(far_url, near_url, false);
+    struct load_result later = load_finish(far);
+    CU_ASSERT_EQUAL(later.ok, durable_share(EVENTS) / 2);
+    CU_ASSERT_TRUE(standin_wait_messages(site->standin, result.ok + later.ok, durable_patience(60000)));
+    CU_ASSERT_EQUAL(load_count_arrived(near, site->standin, 1), result.ok);
+    CU_ASSERT_EQUAL(load_count_arrived(far, site->standin, 0), later.ok);
+    CU_ASSERT_EQUAL(durable_command(site, "queue", "status"), 0);
+    char *text = postgresql_run(far_url, "SELECT n FROM closecrm.count WHERE kind = 1");
+    check(text != NULL && strtoul(text, NULL, 10) >= later.ok, "they went through the second database: %s", text);
+    free(text);
+    load_free(near);
+    load_free(far);
+}
+
+static void a_database_that_is_away_stops_its_own_sources_only(void)
+{
+    struct site first, second;
+    char far_url[POSTGRESQL_URL], near_url[POSTGRESQL_URL], text[4096];
+    struct config config = {.queue_url = NULL};
+    if (durable_open(&first, &setup_lighttpd_spawn, NULL)) {
+        durable_queue_config(&config);
+        snprintf(far_url, sizeof far_url, "%s", config.queue_url);
+        if (durable_open(&second, &setup_lighttpd_spawn, NULL)) {
+            snprintf(near_url, sizeof near_url, "%s", config.queue_url);
+            process_stop(&first.program, durable_patience(60000));
+            int length = snprintf(text, sizeof text,
+                                  "%sdata_plane_url = http://127.0.0.1:%u\n"
+                                  "[source alpha]\nwrite_key = %s\nsignature_key = %s\n"
+                                  "[source beta]\nwrite_key = %s\nsignature_key = %s\nqueue_url = %s\n",
+                                  durable_queue_lines(), second.standin_port, ALPHA_WRITE_KEY, ALPHA_SIGNATURE_KEY,
+                                  BETA_WRITE_KEY, BETA_SIGNATURE_KEY, far_url);
+            CU_ASSERT(temporary_write(second.directory, "closecrm.conf", 0600, text, (size_t)length));
+            CU_ASSERT(durable_start_anew(&second, NULL));
+            check_with_two_databases(&second, near_url, far_url);
+        }
+        site_close(&second);
+    }
+    site_close(&first);
+}
+
 void suite_durable_machines(void)
 {
     static CU_TestInfo tests[] = {
         {"four sources spread over two machines, each event once", four_sources_spread_over_two_machines},
         {"another machine goes on when one dies", another_machine_goes_on_when_one_dies},
+        {"a database that is away stops its own sources only", a_database_that_is_away_stops_its_own_sources_only},
         CU_TEST_INFO_NULL,
     };
     suite_add("durable machines", durable_use_postgresql, durable_end_postgresql, tests);
