@@ -168,6 +168,7 @@ static pid_t start_owner(void)
         struct verdict verdict = {.id = 1, .kind = VERDICT_DELIVERED};
         struct queue *queue = queue_open(&made.config, &why);
         queue_join(queue);
+        queue_rig_append(queue, "s0", "event");
         bool claimed = queue_claim(queue, &why) && queue_next(queue, "s0", 0, 10, 4096, &found, &why) == 1;
         bool told = claimed && write(ready[1], "r", 1) == 1;
         for (moment last = clock_now(); told && clock_now() - last < 2000; poll(NULL, 0, 100)) {
@@ -189,9 +190,8 @@ static void take_over_after(int signal)
     struct error why = {0};
     int status = 0;
     queue_rig_new(&engine, &made);
+    pid_t pid = start_owner(); /* before this process has threads: sanitizers want that */
     struct queue *queue = open_joined();
-    queue_rig_append(queue, "s0", "event");
-    pid_t pid = start_owner();
     CU_ASSERT_FALSE(queue_claim(queue, &why));
     moment began = clock_now();
     kill(pid, signal);
