@@ -10,17 +10,24 @@
 
 static const char *url_of(const struct config *config, const struct source *source)
 {
-    return source->queue_url != NULL ? source->queue_url : config->queue_url;
+    const char *url = source->queue_url != NULL ? source->queue_url : config->queue_url;
+    return url == NULL ? "" : url;
 }
 
 bool routes_are_needed(const struct config *config)
 {
     for (size_t i = 0; config->queue == QUEUE_POSTGRESQL && i < config->sources; i++) {
         const char *url = url_of(config, &config->source[i]);
-        if (url != NULL && (config->queue_url == NULL || strcmp(url, config->queue_url) != 0))
+        if (config->queue_url == NULL || strcmp(url, config->queue_url) != 0)
             return true;
     }
     return false;
+}
+
+/* It always has one; saying so spares checkers a doubt. */
+static bool is_at(const struct route *route, const char *url)
+{
+    return route->config.queue_url != NULL && strcmp(route->config.queue_url, url) == 0;
 }
 
 struct route *route_of(struct routes *routes, const char *source)
@@ -28,7 +35,7 @@ struct route *route_of(struct routes *routes, const char *source)
     const struct source *found = config_source(routes->config, source);
     const char *url = found == NULL ? NULL : url_of(routes->config, found);
     for (size_t i = 0; url != NULL && i < routes->count; i++) {
-        if (strcmp(routes->route[i].config.queue_url, url) == 0)
+        if (is_at(&routes->route[i], url))
             return &routes->route[i];
     }
     return &routes->route[0];
@@ -44,7 +51,7 @@ static bool add_route(struct routes *routes, const char *url)
     struct route *route = &routes->route[routes->count];
     size_t sources = 0;
     for (size_t i = 0; i < routes->count; i++) {
-        if (strcmp(routes->route[i].config.queue_url, url) == 0)
+        if (is_at(&routes->route[i], url))
             return true;
     }
     route->routes = routes;
