@@ -169,7 +169,7 @@ static void say_unsettled(struct source_pipeline *pipeline, const struct error *
     struct outbox *outbox = &pipeline->outbox;
     char words[LOG_QUOTED];
     moment now = clock_now();
-    if (!source_is_owned(pipeline) || (outbox->say_ms > 0 && now < outbox->say_due))
+    if (outbox->say_ms > 0 && now < outbox->say_due)
         return;
     outbox->say_ms = outbox->say_ms == 0 ? SETTLE_AGAIN_MS : outbox->say_ms * 2;
     if (outbox->say_ms > SAY_MOST_MS)
