@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 # ---- what it is made of -------------------------------------------------------------------------------------------
 # The engine `postgresql`, where libpq is there; POSTGRESQL= leaves it out.
 POSTGRESQL := $(shell pkg-config --exists libpq 2>/dev/null && echo libpq)
-FOLDERS := base config transform telemetry queue queue/sqlite $(if $(POSTGRESQL),queue/postgresql) http webhook forward closeapi \
+FOLDERS := base config kept transform telemetry queue queue/sqlite $(if $(POSTGRESQL),queue/postgresql) http webhook forward closeapi \
 	health status process commands
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)

@@ -15,6 +15,7 @@ enum error_kind {
     ERROR_GENERAL,  /* no distinction needed */
     ERROR_MISSING,  /* the requested thing does not exist */
     ERROR_REJECTED, /* the peer understood the request and refuses it as invalid: repeating it is useless */
+    ERROR_BUSY,     /* another process does it, or is about to: nothing is wrong */
 };
 
 struct error {

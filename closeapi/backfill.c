@@ -5,6 +5,8 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@ struct backfill {
     const struct backfill_order *order;
     struct backfill_report *report;
     char directory[4096];
+    struct kept *lock;
     char note[40]; /* name of the progress file */
     char asked[1200];
     struct coverage coverage;
@@ -120,7 +123,7 @@ static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, s
              (long long)backfill->report->since_us, (long long)backfill->report->until_us, (long long)reached_us);
     backfill->noted = clock_now();
     backfill->noted_us = reached_us;
-    return files_replace(backfill->directory, backfill->note, text, why);
+    return kept_put(backfill->lock, backfill->directory, backfill->note, text, why);
 }
 
 /* Reports the progress, and writes it down: not too often, but in any case at the end of a window. */
@@ -175,7 +178,8 @@ static enum import_result backfill_import(struct backfill *backfill, struct impo
     } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
     backfill->report->counts = *import_counted(import);
     import_free(import);
-    if (result == IMPORT_DONE && !backfill->order->dry_run && !files_remove(backfill->directory, backfill->note, why))
+    if (result == IMPORT_DONE && !backfill->order->dry_run &&
+        !kept_remove(backfill->lock, backfill->directory, backfill->note, why))
         result = IMPORT_FAILED;
     return result;
 }
@@ -189,7 +193,7 @@ static enum import_result backfill_with_subscriptions(struct backfill *backfill,
     if (listed != CLOSE_DONE)
         return listed == CLOSE_STOPPED ? IMPORT_STOPPED : IMPORT_FAILED;
     enum import_result result = IMPORT_FAILED;
-    if (keyring_read(order->config->state_dir, &held, why)) {
+    if (kept_keys_read(order->config, &held, why)) {
         /* with all_events there need be no subscription; events that one covers still get its id */
         bool found = coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why);
         if (found || order->all_events) {
@@ -240,10 +244,10 @@ enum import_result backfill_run(const struct config *config, const struct source
     *report = (struct backfill_report){0};
     if (!closeapi_directory(config, source, backfill.directory, why))
         return IMPORT_FAILED;
-    int lock = closeapi_lock(backfill.directory, "backfill.lock", 0, why);
-    if (lock < 0)
+    backfill.lock = closeapi_lock(config, backfill.directory, "backfill.lock", 0, why);
+    if (backfill.lock == NULL)
         return IMPORT_FAILED;
     enum import_result result = backfill_run_locked(&backfill, &import, why);
-    close(lock);
+    kept_close(backfill.lock);
     return result;
 }

@@ -91,6 +91,7 @@ struct reconcile_options {
     int stop_fd;         /* readable once the run is to be cut short; -1: none */
     bool all_events;     /* also those that no subscription covers */
     bool silent;         /* the caller reports what is wrong: it is not logged as well */
+    bool if_due;         /* not if another process, or machine, has done it just now: RECONCILE_NOTHING */
     int64_t from_us;     /* read everything since this time, also what may be delivered already, and forget a loss;
                             Unix time in microseconds; 0: go on where the last run ended */
     int64_t patience_ms; /* as in close_options */
@@ -203,23 +204,24 @@ bool closeapi_move(const struct config *config, const char *from, const struct s
 bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
                         struct error *why);
 
-/* Locks a file in that directory. Returns a descriptor that holds the lock until it is closed; -1 with the reason when
- * another process still holds the lock after wait_ms. */
-int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct error *why);
+/* Takes a lock in that directory (kept_lock), until kept_close. Returns NULL with the reason when another process still
+ * holds the lock after wait_ms. */
+struct kept *closeapi_lock(const struct config *config, const char *directory, const char *name, int64_t wait_ms,
+                           struct error *why);
 
 /* Whether the process that reconciles this source is suspended (Ctrl-Z), so that no other one can; why then says what
  * to do. */
 bool closeapi_is_stopped(const struct config *config, const struct source *source, struct error *why);
 
 /* Notes (or forgets) that a subscription was paused by `closecrm.fcgi pause`; whether that is noted. */
-bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct error *why);
+bool closeapi_note_pause(struct kept *kept, const char *directory, const char *id, bool paused, struct error *why);
 bool closeapi_paused_by_us(const char *directory, const char *id);
 
 /* ---- state.c: what is remembered of a source (struct completeness), in the file `reconcile` of its directory ---- */
 
 /* Reads it; a missing one is all zero. Returns false with the reason. Free with completeness_free. */
 bool completeness_read(const char *directory, struct completeness *state, struct error *why);
-bool completeness_write(const char *directory, const struct completeness *state, struct error *why);
+bool completeness_write(struct kept *kept, const char *directory, const struct completeness *state, struct error *why);
 
 /* ---- a claim of completeness falls with what it is about: what a loss of events (queue/inspect.h) means for it. Pure.
  * ----
@@ -256,13 +258,14 @@ void setback_advise(const struct loss *loss, const char *source, char *out, size
  * the note of a rotation. ---- */
 
 /* The work on the subscriptions of a source. All is borrowed: the directory of closeapi_directory, the list of
- * subscriptions_list. The caller holds the lock `subscribe.lock` in that directory. */
+ * subscriptions_list, the lock `subscribe.lock` in that directory (NULL where nothing is changed). */
 struct subscribing {
     const struct config *config;
     const struct source *source;
     struct close_client *client;
     const char *directory;
     const struct subscriptions *list;
+    struct kept *lock;
 };
 
 /* Creates one from a body whose URL is url, and stores its key. SIGINT, SIGTERM and SIGHUP are blocked meanwhile. Sets
@@ -289,10 +292,10 @@ bool rotation_read(const char *directory, struct rotation *rotation);
 /* Before the new subscription is made: notes what for. If the rest of the note is not written, subscribe_recover finds
  * that subscription and writes it. */
 bool rotation_intend(const struct subscribing *work, const struct subscription *old, struct error *why);
-bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why);
+bool rotation_write(struct kept *lock, const char *directory, const struct rotation *rotation, struct error *why);
 
 /* Removes the note: there is no rotation any more. */
-bool rotation_forget(const char *directory, struct error *why);
+bool rotation_forget(struct kept *lock, const char *directory, struct error *why);
 
 /* ---- rotation.c: The end of a rotation. The old subscription is removed only when Close has said in the same round
  * that the new one is there and active, its key is held here, it has delivered, and the Event Log was read beyond its

@@ -19,6 +19,8 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "config/config.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 
 /* ---- the subscriptions: a paused one looks like no traffic, so it is logged at ERROR ---- */
 
@@ -118,19 +120,18 @@ static void reconcile_watch_subscriptions(struct reconcile_run *run)
 static enum close_result reconcile_list_subscriptions(struct reconcile_run *run)
 {
     bool changed = false;
-    int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
-    run->is_subscribed_now = lock < 0;
+    struct kept *lock = closeapi_lock(run->config, run->directory, "subscribe.lock", 0, NULL);
+    run->is_subscribed_now = lock == NULL;
     enum close_result result = subscriptions_list(run->client, &run->list, run->why);
-    if (result == CLOSE_DONE && lock >= 0) {
-        const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
+    if (result == CLOSE_DONE && lock != NULL) {
+        const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list, lock};
         result = subscribe_recover(&work, &changed, run->why);
     }
     if (result == CLOSE_DONE && changed) {
         subscriptions_free(&run->list);
         result = subscriptions_list(run->client, &run->list, run->why);
     }
-    if (lock >= 0)
-        close(lock);
+    kept_close(lock);
     if (result == CLOSE_DONE && run->list.date_ms == 0) {
         error_set(run->why,
                   "Close's answer does not say what time it is (Date): does something in between remove that header?");
@@ -164,15 +165,15 @@ static void reconcile_end_rotation(struct reconcile_run *run)
 {
     struct error why = {0};
     enum rotation_stage stage;
-    int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
-    if (lock < 0)
+    struct kept *lock = closeapi_lock(run->config, run->directory, "subscribe.lock", 0, NULL);
+    if (lock == NULL)
         return;
-    const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
+    const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list, lock};
     if (rotation_go_on(&work, run->state.until_ms * 1000, &stage, &why) != CLOSE_DONE)
         log_write(LEVEL_WARN, "msg=rotation_not_ended source=%s reason=\"%s\"", run->source->name, why.text);
     else
         reconcile_report_rotation(run, stage, &why);
-    close(lock);
+    kept_close(lock);
 }
 
 static enum reconcile_result reconcile_result_of(struct reconcile_run *run)
@@ -194,7 +195,7 @@ static enum reconcile_result reconcile_with_client(struct reconcile_run *run)
     enum close_result listed = reconcile_list_subscriptions(run);
     if (listed != CLOSE_DONE)
         return listed == CLOSE_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
-    if (!keyring_read(run->config->state_dir, &run->held, run->why))
+    if (!kept_keys_read(run->config, &run->held, run->why))
         return RECONCILE_FAILED;
     bool found = coverage_find(&run->coverage, &run->list, run->source, run->config->sources, &run->held, run->why);
     if (!found && !run->options->all_events)
@@ -245,7 +246,7 @@ static enum reconcile_result reconcile_locked(struct reconcile_run *run)
     run->state.last_run_ms = clock_unix_ms();
     if (result == RECONCILE_FAILED)
         snprintf(run->state.trouble, sizeof run->state.trouble, "%.500s", run->why->text);
-    if (!completeness_write(run->directory, &run->state, &why))
+    if (!completeness_write(run->lock, run->directory, &run->state, &why))
         log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", run->source->name, why.text);
     reconcile_log_result(run, result);
     keyring_free(&run->held);
@@ -273,10 +274,10 @@ enum reconcile_result closeapi_reconcile(const struct config *config, const stru
     run->why = why;
     enum reconcile_result result = RECONCILE_FAILED;
     if (closeapi_can_reconcile(config, source, why) && closeapi_directory(config, source, run->directory, why)) {
-        int lock = closeapi_lock(run->directory, "reconcile.lock", 0, why);
-        result = lock < 0 ? RECONCILE_BUSY : reconcile_locked(run);
-        if (lock >= 0)
-            close(lock);
+        run->lock = closeapi_lock(config, run->directory, "reconcile.lock", 0, why);
+        bool is_due = !options->if_due || closeapi_due(config, source) <= clock_unix_ms(); /* another was at it */
+        result = run->lock == NULL ? RECONCILE_BUSY : is_due ? reconcile_locked(run) : RECONCILE_NOTHING;
+        kept_close(run->lock);
     }
     free(run);
     return result;
@@ -314,7 +315,8 @@ static enum reconcile_result reconciler_run_one(const struct config *config, con
                                                 bool silent, struct error *why)
 {
     struct reconcile_report report;
-    const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
+    const struct reconcile_options options = {
+        .stop_fd = stop_fd, .silent = silent, .if_due = true, .patience_ms = PATIENCE_MS};
     struct queue *queue = queue_open(config, why);
     if (queue == NULL) {
         if (!silent)

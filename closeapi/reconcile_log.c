@@ -101,7 +101,7 @@ static bool reconcile_note_window(struct reconcile_run *run, const struct import
         run->state.until_ms = until_ms;
     if (hole && !run->on_hold && until_ms > run->state.since_ms)
         run->state.since_ms = until_ms; /* without the hidden events the time before is not complete */
-    return completeness_write(run->directory, &run->state, run->why);
+    return completeness_write(run->lock, run->directory, &run->state, run->why);
 }
 
 /* Adds the types that were seen and that no subscription has to those of the runs before. */
@@ -267,7 +267,7 @@ bool reconcile_take_loss(struct reconcile_run *run)
         return true;
     if (changed && run->options->from_us == 0)
         reconcile_log_setback(run);
-    return completeness_write(run->directory, &run->state, run->why);
+    return completeness_write(run->lock, run->directory, &run->state, run->why);
 }
 
 /* Whether the loss that is noted now is still the one that this run has applied. */
@@ -293,6 +293,6 @@ bool reconcile_end_loss(struct reconcile_run *run)
     if (!run->any_loss)
         return true;
     return reconcile_is_same_loss(run, &same, run->why) &&
-           (!same || (completeness_write(run->directory, &run->state, run->why) &&
+           (!same || (completeness_write(run->lock, run->directory, &run->state, run->why) &&
                       loss_clear(run->config->state_dir, run->source->name, run->why)));
 }

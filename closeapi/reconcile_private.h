@@ -13,6 +13,7 @@ struct reconcile_run {
     const struct reconcile_options *options;
     struct reconcile_report *report;
     char directory[4096];
+    struct kept *lock; /* reconcile.lock */
     struct close_client *client;
     struct subscriptions list;
     struct keyring held;

@@ -9,14 +9,14 @@
 #include "base/text.h"
 #include "closeapi/subscriptions.h"
 #include "config/config.h"
-#include "config/keyring.h"
+#include "kept/keys.h"
 
 /* Whether the source's key of a subscription is held here. Returns false when that cannot be told, with the reason. */
 static bool find_key(const struct subscribing *work, const char *id, bool *is_held, struct error *why)
 {
     struct keyring held;
     *is_held = false;
-    if (!keyring_read(work->config->state_dir, &held, why))
+    if (!kept_keys_read(work->config, &held, why))
         return false;
     for (size_t i = 0; i < held.count; i++)
         *is_held = *is_held ||
@@ -123,8 +123,9 @@ static enum close_result rotation_end(const struct subscribing *work, const stru
     enum close_result result = subscriptions_delete(work->client, rotation->from, why);
     if (result != CLOSE_DONE)
         return result;
-    if (!keyring_remove(work->config->state_dir, work->source->name, rotation->from, why) ||
-        !closeapi_note_pause(work->directory, rotation->from, false, why) || !rotation_forget(work->directory, why))
+    if (!kept_key_remove(work->config, work->source->name, rotation->from, why) ||
+        !closeapi_note_pause(work->lock, work->directory, rotation->from, false, why) ||
+        !rotation_forget(work->lock, work->directory, why))
         return CLOSE_FAILED;
     log_write(LEVEL_INFO, "msg=rotated source=%s removed=%s subscription=%s", work->source->name, rotation->from,
               rotation->to);
@@ -140,7 +141,7 @@ enum close_result rotation_go_on(const struct subscribing *work, int64_t complet
         return result;
     if (*stage == ROTATION_OVER)
         result = rotation_end(work, &rotation, why);
-    else if (*stage == ROTATION_CALLED_OFF && !rotation_forget(work->directory, why))
+    else if (*stage == ROTATION_CALLED_OFF && !rotation_forget(work->lock, work->directory, why))
         result = CLOSE_FAILED;
     if (result != CLOSE_DONE)
         *stage = ROTATION_WAITS;

@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "base/times.h"
+#include "kept/kept.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -68,7 +69,7 @@ bool completeness_read(const char *directory, struct completeness *state, struct
     return good;
 }
 
-bool completeness_write(const char *directory, const struct completeness *state, struct error *why)
+bool completeness_write(struct kept *kept, const char *directory, const struct completeness *state, struct error *why)
 {
     struct buffer text = {0};
     struct completeness copy = *state;
@@ -93,7 +94,7 @@ bool completeness_write(const char *directory, const struct completeness *state,
     bool good = !text.failed;
     if (!good)
         error_set(why, "out of memory");
-    good = good && files_replace(directory, FILE_NAME, text.data, why);
+    good = good && kept_put(kept, directory, FILE_NAME, text.data, why);
     buffer_free(&text);
     return good;
 }

@@ -1,7 +1,8 @@
 /* The directory STATE_DIR/closeapi/SOURCE: made, locked, moved to another name. */
 #include "base/files.h"
 #include "closeapi/closeapi.h"
-#include "config/keyring.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 #include "queue/inspect.h"
 
 #include <dirent.h>
@@ -35,39 +36,21 @@ bool closeapi_directory(const struct config *config, const struct source *source
            files_make_directory(out, config->state_dir, name, why);
 }
 
-/* Writes which process holds the lock, and what to do. */
-static void describe_lock_holder(const char *path, struct error *why)
-{
-    struct lock_holder holder = lock_find_holder(path);
-    if (holder.stopped)
-        error_set(why, "process %ld is at it, and was stopped (Ctrl-Z): `kill -CONT %ld` lets it go on",
-                  (long)holder.pid, (long)holder.pid);
-    else if (holder.pid > 0)
-        error_set(why, "process %ld is at it now: try again when it has ended", (long)holder.pid);
-    else
-        error_set(why, "another process is at it now: try again when it has ended");
-}
-
 bool closeapi_is_stopped(const struct config *config, const struct source *source, struct error *why)
 {
     char path[FILES_PATH];
     int length = snprintf(path, sizeof path, "%s/closeapi/%s/reconcile.lock", config->state_dir, source->name);
-    if (length >= (int)sizeof path || !lock_find_holder(path).stopped)
-        return false;
-    describe_lock_holder(path, why);
-    return true;
+    return length < (int)sizeof path && kept_is_stopped(path, why);
 }
 
-int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct error *why)
+struct kept *closeapi_lock(const struct config *config, const char *directory, const char *name, int64_t wait_ms,
+                           struct error *why)
 {
-    char path[FILES_PATH];
-    snprintf(path, sizeof path, "%.3900s/%s", directory, name);
-    int fd = -1, error = lock_take_within(&fd, path, wait_ms);
-    if (error == EWOULDBLOCK)
-        describe_lock_holder(path, why);
-    else if (error != 0)
-        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
-    return fd;
+    struct kept *kept = kept_open(config, why);
+    if (kept != NULL && kept_lock(kept, directory, name, wait_ms, why))
+        return kept;
+    kept_close(kept);
+    return NULL;
 }
 
 static bool pause_file_name(char out[static 128], const char *id, struct error *why)
@@ -80,13 +63,13 @@ static bool pause_file_name(char out[static 128], const char *id, struct error *
     return true;
 }
 
-bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct error *why)
+bool closeapi_note_pause(struct kept *kept, const char *directory, const char *id, bool paused, struct error *why)
 {
     char name[128];
     if (!pause_file_name(name, id, why))
         return false;
-    return paused ? files_replace(directory, name, "by = closecrm.fcgi pause\n", why)
-                  : files_remove(directory, name, why);
+    return paused ? kept_put(kept, directory, name, "by = closecrm.fcgi pause\n", why)
+                  : kept_remove(kept, directory, name, why);
 }
 
 bool closeapi_paused_by_us(const char *directory, const char *id)
@@ -98,8 +81,7 @@ bool closeapi_paused_by_us(const char *directory, const char *id)
     return access(path, F_OK) == 0;
 }
 
-/* ---- moving it to another name. A file gets its second name before it loses the first, so that it is there at any
- * moment; it never takes the place of another. ---- */
+/* ---- moving it to another name ---- */
 
 static void directory_of_name(char out[static FILES_PATH], const struct config *config, const char *from)
 {
@@ -136,7 +118,7 @@ bool closeapi_has_any(const struct config *config, const char *from)
     directory_of_name(path, config, from);
     if (count_moved_files(path) > 0)
         return true;
-    if (!keyring_read(config->state_dir, &held, NULL))
+    if (!kept_keys_read(config, &held, NULL))
         return false;
     for (size_t i = 0; i < held.count; i++)
         found = found || strcmp(held.at[i].source, from) == 0;
@@ -144,63 +126,40 @@ bool closeapi_has_any(const struct config *config, const char *from)
     return found;
 }
 
-static bool move_failed(const char *path, struct error *why)
+static bool list_failed(const char *path, struct error *why)
 {
-    error_set(why, "cannot move %.300s: %s", path, strerror(errno));
+    error_set(why, "cannot read %.300s: %s", path, strerror(errno));
     return false;
 }
 
-static bool is_same_file(const char *a, const char *b)
+static bool move_file(struct kept *kept, const char *from_directory, const char *to_directory, const char *name,
+                      const char *from, struct closeapi_moved *moved, struct error *why)
 {
-    struct stat first, second;
-    return lstat(a, &first) == 0 && lstat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
-/* Where the file system has no hard links, a check under the locks that the new name is free must do. */
-static bool link_or_rename(const char *from, const char *to)
-{
-    if (link(from, to) == 0 || errno == EEXIST)
-        return errno != EEXIST || is_same_file(from, to);
-    struct stat status;
-    if ((errno != EPERM && errno != EOPNOTSUPP) || lstat(to, &status) == 0)
+    char words[600];
+    bool taken;
+    if (!kept_move(kept, from_directory, to_directory, name, &taken, why))
         return false;
-    return rename(from, to) == 0;
-}
-
-static bool move_file(const char *from_directory, const char *to_directory, const char *name, const char *from,
-                      struct closeapi_moved *moved, struct error *why)
-{
-    char old_path[FILES_PATH + 300], new_path[FILES_PATH + 300], words[600];
-    snprintf(old_path, sizeof old_path, "%s/%s", from_directory, name);
-    snprintf(new_path, sizeof new_path, "%s/%s", to_directory, name);
-    errno = 0;
-    if (!link_or_rename(old_path, new_path)) {
-        struct stat status;
-        if (lstat(new_path, &status) != 0)
-            return move_failed(old_path, why);
-        snprintf(words, sizeof words, "closeapi/%.100s/%.200s stays: the new source has one of its own", from, name);
+    moved->files += !taken;
+    snprintf(words, sizeof words, "closeapi/%.100s/%.200s stays: the new source has one of its own", from, name);
+    if (taken)
         moved->stays(moved->context, words);
-        return true;
-    }
-    moved->files++;
-    return (unlink(old_path) == 0 || errno == ENOENT) || move_failed(old_path, why);
+    return true;
 }
 
-static bool move_files(const char *from_directory, const char *to_directory, const char *from,
+static bool move_files(struct kept *kept, const char *from_directory, const char *to_directory, const char *from,
                        struct closeapi_moved *moved, struct error *why)
 {
     bool good = true;
     DIR *directory = opendir(from_directory);
     if (directory == NULL)
-        return move_failed(from_directory, why);
+        return list_failed(from_directory, why);
     errno = 0; /* else the end of the folder and an error look alike */
     for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL; errno = 0) {
         if (is_file_moved(entry->d_name))
-            good = move_file(from_directory, to_directory, entry->d_name, from, moved, why);
+            good = move_file(kept, from_directory, to_directory, entry->d_name, from, moved, why);
     }
     if (good && errno != 0)
-        good = move_failed(from_directory, why);
+        good = list_failed(from_directory, why);
     closedir(directory);
     return good && files_sync(to_directory, why) && files_sync(from_directory, why);
 }
@@ -213,19 +172,16 @@ static bool move_directory(const struct config *config, const char *from, const 
     enum { LOCKS = sizeof names / sizeof *names };
     char old_path[FILES_PATH], new_path[FILES_PATH];
     const char *directory[] = {old_path, new_path};
-    int lock[2 * LOCKS];
-    size_t locked = 0;
+    _Static_assert(2 * LOCKS <= KEPT_LOCKS, "all of them at once");
     directory_of_name(old_path, config, from);
     if (count_moved_files(old_path) == 0)
         return true;
-    bool good = closeapi_directory(config, to, new_path, why);
-    for (; good && locked < (size_t)2 * LOCKS; locked += good) {
-        lock[locked] = closeapi_lock(directory[locked / LOCKS], names[locked % LOCKS], LOCK_WAIT_MS, why);
-        good = lock[locked] >= 0;
-    }
-    good = good && move_files(old_path, new_path, from, moved, why);
-    while (locked > 0)
-        close(lock[--locked]);
+    struct kept *kept = kept_open(config, why);
+    bool good = kept != NULL && closeapi_directory(config, to, new_path, why);
+    for (size_t i = 0; good && i < (size_t)2 * LOCKS; i++)
+        good = kept_lock(kept, directory[i / LOCKS], names[i % LOCKS], LOCK_WAIT_MS, why);
+    good = good && move_files(kept, old_path, new_path, from, moved, why);
+    kept_close(kept);
     return good;
 }
 
@@ -234,14 +190,14 @@ static bool move_keys(const struct config *config, const char *from, const struc
 {
     struct keyring held;
     bool good = true;
-    if (!keyring_read(config->state_dir, &held, why))
+    if (!kept_keys_read(config, &held, why))
         return false;
     for (size_t i = 0; good && i < held.count; i++) {
         char words[400];
         bool taken = false;
         if (strcmp(held.at[i].source, from) != 0)
             continue;
-        good = keyring_rename(config->state_dir, &held.at[i], to->name, &taken, why);
+        good = kept_key_rename(config, &held.at[i], to->name, &taken, why);
         moved->keys += good && !taken;
         snprintf(words, sizeof words, "the key of subscription %s stays: the new source has another one of that name",
                  held.at[i].subscription);

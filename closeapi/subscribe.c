@@ -14,7 +14,8 @@
 #include "base/text.h"
 #include "closeapi/subscriptions.h"
 #include "config/config.h"
-#include "config/keyring.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 
 #define PENDING "pending"   /* the note of a subscription that is about to be made */
 #define ROTATING "rotating" /* the note of a rotation that is not over */
@@ -63,14 +64,14 @@ static bool pending_note_write(const struct subscribing *work, const char *url, 
     at += (size_t)snprintf(text + at, sizeof text - at, "room = ");
     memset(text + at, '.', 4096);
     memcpy(text + at + 4096, "\n", 2);
-    return files_replace(work->directory, PENDING, text, why);
+    return kept_put(work->lock, work->directory, PENDING, text, why);
 }
 
 static bool is_key_of_anyone(const struct subscribing *work, const char *id)
 {
     struct keyring held;
     bool found = false;
-    if (!keyring_read(work->config->state_dir, &held, NULL))
+    if (!kept_keys_read(work->config, &held, NULL))
         return true; /* rather leave too many alone than remove one that is in use */
     for (size_t i = 0; i < held.count; i++)
         found = found || strcmp(held.at[i].subscription, id) == 0;
@@ -85,7 +86,7 @@ static bool subscribe_store_key(const struct subscribing *work, const struct sub
     struct held_key key = {.created_ms = date_ms > 0 ? date_ms : clock_unix_ms()};
     snprintf(key.source, sizeof key.source, "%s", work->source->name);
     snprintf(key.subscription, sizeof key.subscription, "%s", subscription->id);
-    return keyring_store(work->config->state_dir, &key, subscription->signature_key, url, why);
+    return kept_key_store(work->config, &key, subscription->signature_key, url, why);
 }
 
 /* Of all subscriptions in the list that the note is about and whose key is not held here: stores the key where Close
@@ -140,7 +141,7 @@ static enum close_result subscribe_clear_note(const struct subscribing *work, ch
         return missing ? CLOSE_DONE : CLOSE_FAILED;
     enum close_result result = subscribe_sweep(work, work->list, note, taken, changed, why);
     files_free(note);
-    if (result == CLOSE_DONE && !files_remove(work->directory, PENDING, why))
+    if (result == CLOSE_DONE && !kept_remove(work->lock, work->directory, PENDING, why))
         result = CLOSE_FAILED;
     return result;
 }
@@ -182,15 +183,15 @@ static bool rotation_recover(const struct subscribing *work, struct error *why)
         files_free(note);
         return true;
     }
-    good = keyring_read(work->config->state_dir, &held, why);
+    good = kept_keys_read(work->config, &held, why);
     if (good) {
         const struct held_key *successor = find_successor(work, &held, note);
         if (successor == NULL) {
-            good = files_remove(work->directory, ROTATING, why);
+            good = kept_remove(work->lock, work->directory, ROTATING, why);
         } else {
             snprintf(rotation.to, sizeof rotation.to, "%s", successor->subscription);
             rotation.created_us = successor->created_ms * 1000;
-            good = rotation_write(work->directory, &rotation, why);
+            good = rotation_write(work->lock, work->directory, &rotation, why);
         }
         keyring_free(&held);
     }
@@ -250,7 +251,7 @@ static enum close_result subscribe_keep_made(const struct subscribing *work, con
     enum close_result result = subscriptions_delete(work->client, one->id, why);
     if (result == CLOSE_DONE) {
         struct error kept; /* the step that failed may be one behind which the file is there */
-        keyring_remove(work->config->state_dir, work->source->name, one->id, &kept);
+        kept_key_remove(work->config, work->source->name, one->id, &kept);
         error_set(why, "%.300s: the subscription was removed in Close again", failed.text);
     } else {
         error_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
@@ -300,7 +301,8 @@ static enum close_result subscribe_try_create(const struct subscribing *work, co
         return result;
     }
     struct error reason = {0};
-    bool tidy = lost ? subscribe_tidy_up(work, &reason) == CLOSE_DONE : files_remove(work->directory, PENDING, &reason);
+    bool tidy = lost ? subscribe_tidy_up(work, &reason) == CLOSE_DONE
+                     : kept_remove(work->lock, work->directory, PENDING, &reason);
     if (!tidy)
         log_write(LEVEL_WARN, "msg=not_tidied_up source=%s reason=\"%s\"", work->source->name, reason.text);
     return result;
@@ -342,20 +344,20 @@ bool rotation_intend(const struct subscribing *work, const struct subscription *
     char text[NOTE_BYTES];
     size_t at = (size_t)snprintf(text, sizeof text, "from = %s\nurl = %.2000s\n", old->id, old->url);
     print_before(work, old->url, text, at);
-    return files_replace(work->directory, ROTATING, text, why);
+    return kept_put(work->lock, work->directory, ROTATING, text, why);
 }
 
-bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why)
+bool rotation_write(struct kept *lock, const char *directory, const struct rotation *rotation, struct error *why)
 {
     char text[400];
     snprintf(text, sizeof text, "from = %s\nto = %s\ncreated_us = %lld\n", rotation->from, rotation->to,
              (long long)rotation->created_us);
-    return files_replace(directory, ROTATING, text, why);
+    return kept_put(lock, directory, ROTATING, text, why);
 }
 
-bool rotation_forget(const char *directory, struct error *why)
+bool rotation_forget(struct kept *lock, const char *directory, struct error *why)
 {
-    return files_remove(directory, ROTATING, why);
+    return kept_remove(lock, directory, ROTATING, why);
 }
 
 /* ---- whether the API key and the subscriptions of a source are in order, for `closecrm.fcgi check`. Changes
@@ -431,7 +433,7 @@ bool closeapi_check(const struct config *config, const struct source *source, ch
     if (client == NULL)
         return false;
     if (subscriptions_list(client, &list, why) == CLOSE_DONE) {
-        if (keyring_read(config->state_dir, &held, why)) {
+        if (kept_keys_read(config, &held, why)) {
             good = coverage_find(&coverage, &list, source, config->sources, &held, why);
             note_address(&coverage, address);
             good = good && are_keys_held(&coverage, &list, source, &held, why) &&

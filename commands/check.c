@@ -15,10 +15,11 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "config/config.h"
-#include "config/keyring.h"
 #include "forward/forward.h"
 #include "health/findings.h"
 #include "health/rule_look.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 #include "transform/transform.h"
 
 /* ---- messages ---- */
@@ -173,7 +174,7 @@ static void print_stray_keys(const struct config *config)
 {
     struct keyring held;
     char line[OWN_COMMAND];
-    if (!keyring_read(config->state_dir, &held, NULL))
+    if (!kept_keys_read(config, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {
         if (config_source(config, held.at[i].source) == NULL)
@@ -192,10 +193,11 @@ static void print_library(const struct config *config)
     char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     if (config->queue == QUEUE_POSTGRESQL) {
-        printf("  library: %s. Keys that `subscribe` obtained and the progress of `reconcile` are this machine's own: "
-               "where\n"
-               "    several machines share the database, one of them has the close_api_key, and all have the key in\n"
-               "    signature_key\n",
+        printf("  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, what is "
+               "paused,\n"
+               "    and which alerts and dead letters were told are in the database, too, for all machines that share "
+               "it;\n"
+               "    the page's samples and its charts are this machine's own\n",
                library);
         return;
     }
@@ -333,6 +335,8 @@ static size_t check_queue(struct checking *checking, bool *stands_still)
     struct error why = {0};
     bool opens = look_at_state(config, &wrong);
     struct queue *queue = opens ? queue_open(config, &why) : NULL;
+    if (opens)
+        kept_catch_up(config, NULL); /* the queue says it, where the database is away */
     struct facts *facts = facts_gather(config, queue, opens ? &why : NULL, NULL, clock_unix_ms());
     if (facts != NULL)
         tell_mended(checking, facts, queue);

@@ -31,17 +31,17 @@
 #define MIB ((uint64_t)1024 * 1024)
 #define MEMORY_LEAST (384 * MIB) /* of address space: code of the libraries, threads, bodies in hand */
 #define DESCRIPTORS_BESIDE 64    /* database, data plane, libraries */
-#define PROCESSES_BESIDE 16      /* threads beside the requests' */
+#define CGI_MEMORY (48 * MIB)    /* of a CGI request and its child: they forward with 32 descriptors and 40 MiB */
+#define CGI_DESCRIPTORS 32
+#define PROCESSES_BESIDE 16 /* threads beside the requests' */
 
 /* The path of the program's file as the web server knows it: of the bundle, its launcher. Returns out, or NULL. */
 static const char *program_path(char out[static PROGRAM_PATH])
 {
     char *path = reexec_path();
-    if (path == NULL)
-        return NULL;
-    snprintf(out, PROGRAM_PATH, "%s", path);
+    snprintf(out, PROGRAM_PATH, "%s", path == NULL ? "" : path);
     free(path);
-    return out;
+    return out[0] == '\0' ? NULL : out;
 }
 
 /* ---- files ---- */
@@ -159,20 +159,29 @@ static bool is_below(int resource, uint64_t least, uint64_t *limit)
     return now.rlim_cur < least;
 }
 
+/* By its name: other servers run FastCGI, or it cannot be known. */
+static bool is_plain_cgi(void)
+{
+    char program[PROGRAM_PATH];
+    const char *dot = program_path(program) == NULL ? NULL : strrchr(program, '.');
+    return dot != NULL && strcmp(dot, ".cgi") == 0;
+}
+
 static size_t check_limits(const struct config *config)
 {
-    uint64_t threads = (uint64_t)config->request_threads, body = (uint64_t)config->max_body, has = 0;
+    const bool cgi = is_plain_cgi();
+    uint64_t threads = cgi ? 0 : (uint64_t)config->request_threads, body = (uint64_t)config->max_body, has = 0;
     const struct {
         int resource;
         uint64_t least;
         const char *name;
         const char *mend;
     } limits[] = {
-        {RLIMIT_NOFILE, 2 * threads + DESCRIPTORS_BESIDE, "open files (ulimit -n)",
+        {RLIMIT_NOFILE, cgi ? CGI_DESCRIPTORS : 2 * threads + DESCRIPTORS_BESIDE, "open files (ulimit -n)",
          "raise it, or lower request_threads"},
         {RLIMIT_NPROC, threads + PROCESSES_BESIDE, "processes and threads (ulimit -u)",
          "raise it, or lower request_threads"},
-        {RLIMIT_AS, MEMORY_LEAST, "address space in bytes (ulimit -v)",
+        {RLIMIT_AS, cgi ? CGI_MEMORY : MEMORY_LEAST, "address space in bytes (ulimit -v)",
          "ask the host for more memory, or lower request_threads"},
         {RLIMIT_FSIZE, 4 * body, "size of a file in bytes (ulimit -f)",
          "the queue ends there: set it to unlimited, or to 64 MiB more than queue_max_bytes"},

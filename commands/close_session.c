@@ -7,6 +7,8 @@
 
 #include "commands/commands.h"
 #include "commands/commands_private.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 
 #define LOCK_WAIT_MS 5000
 #define PATIENCE_MS 8000 /* with Close, for one request */
@@ -16,9 +18,8 @@ void close_session_release(struct close_session *session)
 {
     queue_close(session->queue);
     session->queue = NULL;
-    if (session->lock >= 0)
-        close(session->lock);
-    session->lock = -1;
+    kept_close(session->lock);
+    session->lock = NULL;
 }
 
 int close_session_failed(struct close_session *session, const struct error *why)
@@ -42,7 +43,7 @@ static bool may_open(const struct config *config, struct error *why)
 int close_session_begin(struct close_session *session, const char *command)
 {
     struct error why = {0};
-    *session = (struct close_session){.command = command, .lock = -1};
+    *session = (struct close_session){.command = command};
     session->config = session_configuration(command);
     if (session->config == NULL)
         return COMMAND_CONFIGURATION;
@@ -51,6 +52,8 @@ int close_session_begin(struct close_session *session, const char *command)
         close_session_failed(session, &why);
         return COMMAND_STATE;
     }
+    if (!kept_catch_up(session->config, &why))
+        fprintf(stderr, "%s: what other machines have changed is not known here: %s\n", command, why.text);
     return COMMAND_OK;
 }
 
@@ -111,15 +114,16 @@ static int find_in_close(struct close_session *session, const char *id, const st
 
 struct subscribing close_session_work(const struct close_session *session)
 {
-    return (struct subscribing){session->config, session->source, session->client, session->directory, &session->list};
+    return (struct subscribing){session->config,    session->source, session->client,
+                                session->directory, &session->list,  session->lock};
 }
 
 int close_session_list(struct close_session *session)
 {
     struct error why = {0};
     bool changed = false;
-    session->lock = closeapi_lock(session->directory, "subscribe.lock", LOCK_WAIT_MS, &why);
-    if (session->lock < 0 || subscriptions_list(session->client, &session->list, &why) != CLOSE_DONE)
+    session->lock = closeapi_lock(session->config, session->directory, "subscribe.lock", LOCK_WAIT_MS, &why);
+    if (session->lock == NULL || subscriptions_list(session->client, &session->list, &why) != CLOSE_DONE)
         return close_session_failed(session, &why);
     const struct subscribing work = close_session_work(session);
     if (subscribe_recover(&work, &changed, &why) != CLOSE_DONE)
@@ -165,7 +169,7 @@ bool close_session_holds_key(const struct close_session *session, const char *id
     struct keyring held;
     bool found = false;
     source[0] = '\0';
-    if (!keyring_read(session->config->state_dir, &held, NULL))
+    if (!kept_keys_read(session->config, &held, NULL))
         return false;
     for (size_t i = 0; i < held.count && !found; i++) {
         found = strcmp(held.at[i].subscription, id) == 0;

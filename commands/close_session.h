@@ -16,7 +16,7 @@ struct close_session {
     const struct source *source;
     char directory[4096];
     struct close_client *client;
-    int lock;                  /* subscribe.lock; -1: not held */
+    struct kept *lock;         /* subscribe.lock; NULL: not held */
     struct subscriptions list; /* set by close_session_list */
     struct queue *queue;       /* set by close_session_open_queue */
 };

@@ -5,9 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "closeapi/closeapi.h"
@@ -16,6 +18,7 @@
 #include "config/config.h"
 #include "health/alerts.h"
 #include "health/write_probe.h"
+#include "kept/kept.h"
 #include "process/process.h"
 #include "telemetry/telemetry.h"
 
@@ -78,6 +81,41 @@ static bool forward_and_reconcile(struct cron_run *run, moment deadline, struct 
     return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
+/* ---- which dead letters were told of: where several machines share a queue, one tells of each ---- */
+
+#define TOLD "told"
+#define TOLD_LETTERS "letters"
+#define LETTERS_LOCK "letters.lock"
+#define LETTERS_WAIT_MS 20000 /* another machine's cron runs in the same minute */
+
+/* Returns NULL where nothing is shared, or the database is away: then this machine's mark counts. */
+static struct kept *begin_letters(struct cron_run *run)
+{
+    char directory[FILES_PATH];
+    struct kept *told = kept_is_shared(run->config) ? kept_open(run->config, NULL) : NULL;
+    if (told == NULL)
+        return NULL;
+    if (!files_make_directory(directory, run->config->state_dir, TOLD, NULL) ||
+        !kept_lock(told, directory, LETTERS_LOCK, LETTERS_WAIT_MS, NULL)) {
+        kept_close(told);
+        return NULL;
+    }
+    char *text = files_read(directory, TOLD_LETTERS, NULL, NULL);
+    uint64_t letter = text == NULL ? 0 : strtoull(text, NULL, 10);
+    run->mark.letter = letter > run->mark.letter ? letter : run->mark.letter;
+    free(text);
+    return told;
+}
+
+static void end_letters(const struct cron_run *run, struct kept *told, bool are_told)
+{
+    char directory[FILES_PATH], text[32];
+    snprintf(text, sizeof text, "%020llu\n", (unsigned long long)run->mark.letter);
+    if (told != NULL && are_told && files_make_directory(directory, run->config->state_dir, TOLD, NULL))
+        kept_put(told, directory, TOLD_LETTERS, text, NULL); /* else they are told of twice */
+    kept_close(told);
+}
+
 /* What a queue requires that keeps something. */
 static void run_once(struct cron_run *run, moment deadline)
 {
@@ -88,13 +126,16 @@ static void run_once(struct cron_run *run, moment deadline)
         cron_report_print(run->report, NULL, NULL);
         return;
     }
+    kept_catch_up(run->config, NULL); /* the queue says it, where the database is away */
     cron_mark_read(directory, &run->mark);
     bool works = forward_and_reconcile(run, deadline, &why);
+    struct kept *told = begin_letters(run);
     uint64_t letter = run->mark.letter;
     struct facts *facts = look_for_problems(run, works, &why);
     alert_if_wrong(run->config);
     bool letters_told = cron_report_print(run->report, facts, directory);
     facts_free(facts);
+    end_letters(run, told, letters_told);
     if (!cron_mark_write(directory, letters_told ? run->mark.letter : letter) &&
         cron_report_problems(run->report) == 0) {
         error_set(&why, "cannot write %.400s/cron.last: %s", directory, strerror(errno));
@@ -190,6 +231,8 @@ int command_forward(int argc, char **argv)
     const struct option_spec specs[] = {{"--follow", NULL, &follow}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
+    if (follow)
+        process_block_signals(); /* one to reload that comes now is not to end it: daemon_follow takes it */
     struct error why = {0};
     struct config *config = session_configuration(argv[0]);
     int code = COMMAND_CONFIGURATION;

@@ -14,6 +14,7 @@
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
+#include "kept/kept.h"
 #include "queue/inspect.h"
 
 /* ---- reconcile ---- */
@@ -95,9 +96,8 @@ int reconcile_and_print(struct close_session *session, const struct reconcile_ar
                                               .silent = true,
                                               .from_us = arguments->from_us,
                                               .patience_ms = RECONCILE_PATIENCE_MS};
-    if (session->lock >= 0)
-        close(session->lock);
-    session->lock = -1;
+    kept_close(session->lock);
+    session->lock = NULL;
     enum reconcile_result result =
         closeapi_reconcile(session->config, session->source, session->queue, &options, &report, &why);
     close_session_release(session);

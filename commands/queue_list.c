@@ -187,7 +187,12 @@ bool set_aside_event(struct queue *queue, const struct queue_request *request, s
     struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
     int64_t number = 0;
-    bool owned = queue_claim(queue, &words) && queue_tenure(queue, request->source) != 0, withdrawn;
+    bool owned = queue_claim(queue, &words), withdrawn;
+    if (!owned && words.kind != ERROR_BUSY) {
+        *why = words;
+        return false;
+    }
+    owned = owned && queue_tenure(queue, request->source) != 0;
     if (!owned) {
         if (!queue_ask(queue, request, &number, why))
             return false;

@@ -266,13 +266,22 @@ bool session_prepare(struct session *session, const char *command)
     return give_up(session, command, &why);
 }
 
+/* Opening a queue in a database connects to nothing: a server that is away shows when it is asked. */
+static bool is_reached(const struct session *session, struct error *why)
+{
+    struct strings names = {0};
+    bool reached = session->config->queue != QUEUE_POSTGRESQL || queue_names(session->queue, &names, why);
+    queue_names_free(&names);
+    return reached;
+}
+
 bool session_open(struct session *session, const char *command)
 {
     struct error why = {0};
     if (!session_prepare(session, command))
         return false;
     session->queue = queue_open(session->config, &why);
-    if (session->queue != NULL)
+    if (session->queue != NULL && is_reached(session, &why))
         return true;
     return give_up(session, command, &why);
 }

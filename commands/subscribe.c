@@ -16,7 +16,8 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "commands/delivery.h"
-#include "config/keyring.h"
+#include "kept/kept.h"
+#include "kept/keys.h"
 
 /* ---- --update ---- */
 
@@ -28,7 +29,7 @@ static bool find_meant(const struct close_session *session, const char *url, str
     struct coverage all;
     struct keyring held;
     *meant = (struct coverage){.count = 0};
-    if (!keyring_read(session->config->state_dir, &held, why))
+    if (!kept_keys_read(session->config, &held, why))
         return false;
     bool good = coverage_find(&all, &session->list, session->source, session->config->sources, &held, why);
     keyring_free(&held);
@@ -109,16 +110,15 @@ static void forget_lacks(struct close_session *session)
     struct completeness state;
     struct coverage now;
     struct error why = {0};
-    int lock = closeapi_lock(session->directory, "reconcile.lock", LOCK_WAIT_MS, &why);
+    struct kept *lock = closeapi_lock(session->config, session->directory, "reconcile.lock", LOCK_WAIT_MS, &why);
     subscriptions_free(&session->list);
-    if (lock >= 0 && subscriptions_list(session->client, &session->list, &why) == CLOSE_DONE &&
+    if (lock != NULL && subscriptions_list(session->client, &session->list, &why) == CLOSE_DONE &&
         find_meant(session, NULL, &now, &why) && completeness_read(session->directory, &state, &why)) {
         coverage_list_reduce(&now, state.lacks);
-        completeness_write(session->directory, &state, &why);
+        completeness_write(lock, session->directory, &state, &why);
         completeness_free(&state);
     }
-    if (lock >= 0)
-        close(lock);
+    kept_close(lock);
 }
 
 static int update_all(struct close_session *session, const struct coverage *meant, const struct event_choice *choice,
@@ -437,7 +437,7 @@ int command_subscribe(int argc, char **argv)
         return update_subscription(argv[0], &options);
     if (!event_types_choose(options.events, &options.choice, &why))
         return options_wrong(argv[0], "%s", why.text);
-    struct close_session session = {.lock = -1};
+    struct close_session session = {.lock = NULL};
     int code = read_filter(&options, &why) ? COMMAND_OK : options_wrong(argv[0], "%s", why.text);
     if (code == COMMAND_OK) {
         code = close_session_open(&session, argv[0], options.source);

@@ -8,6 +8,7 @@
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
+#include "kept/keys.h"
 
 /* ---- subscriptions: lists the subscriptions in Close, and whether their keys are kept here ---- */
 
@@ -116,7 +117,7 @@ static void print_rotations(const struct close_session *session, const struct so
         struct rotation rotation;
         struct completeness state = {0};
         struct error why = {0};
-        const struct subscribing work = {config, source, session->client, directory, &session->list};
+        const struct subscribing work = {config, source, session->client, directory, &session->list, NULL};
         if ((source != first && !are_of_one_close(first, source)) ||
             !closeapi_directory(config, source, directory, &why) || !rotation_read(directory, &rotation) ||
             !completeness_read(directory, &state, &why))
@@ -196,8 +197,8 @@ int command_subscriptions(int argc, char **argv)
 static bool forget_subscription(const struct close_session *session, const char *id, const char *source,
                                 struct error *why)
 {
-    return (source[0] == '\0' || keyring_remove(session->config->state_dir, source, id, why)) &&
-           closeapi_note_pause(session->directory, id, false, why);
+    return (source[0] == '\0' || kept_key_remove(session->config, source, id, why)) &&
+           closeapi_note_pause(session->lock, session->directory, id, false, why);
 }
 
 /* What a subscription is in the rotation that is under way. */
@@ -222,7 +223,8 @@ static bool may_remove_old(struct close_session *session, const char *id)
     enum rotation_stage stage;
     const struct subscribing work = close_session_work(session);
     enum close_result result = rotation_look(&work, &rotation, INT64_MAX, &stage, &why);
-    if (result == CLOSE_DONE && stage == ROTATION_CALLED_OFF && !rotation_forget(session->directory, &why))
+    if (result == CLOSE_DONE && stage == ROTATION_CALLED_OFF &&
+        !rotation_forget(session->lock, session->directory, &why))
         result = CLOSE_FAILED;
     if (result != CLOSE_DONE) {
         close_session_failed(session, &why);
@@ -264,7 +266,8 @@ static bool remove_subscription(const struct close_session *session, const char 
     close_session_holds_key(session, id, source);
     *removed = gone || subscriptions_delete(session->client, id, why) == CLOSE_DONE;
     return *removed && forget_subscription(session, id, source, why) &&
-           (part_in_rotation(session, id, &rotation) == PART_NONE || rotation_forget(session->directory, why));
+           (part_in_rotation(session, id, &rotation) == PART_NONE ||
+            rotation_forget(session->lock, session->directory, why));
 }
 
 /* A subscription that is gone in Close already may still have its key here. */
@@ -301,22 +304,29 @@ int command_unsubscribe(int argc, char **argv)
 
 /* ---- pause ---- */
 
-/* Noted before Close is asked: a reconcile in between must not activate the paused subscription again. */
+/* Noted, or forgotten, before Close is asked: a reconcile in between must not activate the paused subscription again;
+ * and were it noted still when Close has activated it, a later pause of Close's own would pass for ours, and last. */
+static bool set_paused(struct close_session *session, const char *id, bool paused, struct error *why)
+{
+    struct error unnoted;
+    bool before = closeapi_paused_by_us(session->directory, id);
+    if (!closeapi_note_pause(session->lock, session->directory, id, paused, why))
+        return false;
+    enum close_result result = subscriptions_set_status(session->client, id, paused ? "paused" : "active", why);
+    if (result != CLOSE_DONE && result != CLOSE_INDETERMINATE)
+        closeapi_note_pause(session->lock, session->directory, id, before, &unnoted);
+    return result == CLOSE_DONE;
+}
+
 static int pause_one(struct close_session *session, const char *id)
 {
     char line[OWN_COMMAND];
-    struct error why = {0}, reason;
+    struct error why = {0};
     const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (!closeapi_note_pause(session->directory, one->id, true, &why))
+    if (!set_paused(session, one->id, true, &why))
         return close_session_failed(session, &why);
-    enum close_result result = subscriptions_set_status(session->client, one->id, "paused", &why);
-    if (result != CLOSE_DONE) {
-        if (result != CLOSE_INDETERMINATE)
-            closeapi_note_pause(session->directory, one->id, false, &reason);
-        return close_session_failed(session, &why);
-    }
     close_session_release(session);
     printf("%s is paused: Close sends nothing, and `%s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
@@ -342,8 +352,7 @@ static int resume_one(struct close_session *session, const char *id)
     const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (subscriptions_set_status(session->client, one->id, "active", &why) != CLOSE_DONE ||
-        !closeapi_note_pause(session->directory, one->id, false, &why))
+    if (!set_paused(session, one->id, false, &why))
         return close_session_failed(session, &why);
     close_session_release(session);
     printf("%s is active: Close sends again\n", one->id);
@@ -431,7 +440,7 @@ static int begin_rotation(struct close_session *session, const struct subscripti
     if (result != CLOSE_DONE)
         return close_session_failed(session, &why);
     rotation.created_us = created_ms * 1000;
-    if (!rotation_write(session->directory, &rotation, &why)) {
+    if (!rotation_write(session->lock, session->directory, &rotation, &why)) {
         error_prefix(&why, "%s is there, and the next `rotate` or `reconcile` goes on with it: ", rotation.to);
         return close_session_failed(session, &why);
     }

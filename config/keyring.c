@@ -44,12 +44,12 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
            before.changed.tv_nsec != look->changed.tv_nsec;
 }
 
-static bool decode_key(const char *hex, unsigned char out[static KEYRING_BYTES])
+bool keyring_decode(const char *hex, unsigned char out[static KEYRING_BYTES])
 {
     return strlen(hex) == (size_t)2 * KEYRING_BYTES && text_hex_decode(hex, (size_t)2 * KEYRING_BYTES, out);
 }
 
-static bool read_key(const char *directory, const char *name, struct held_key *key, struct error *why)
+bool keyring_read_key(const char *directory, const char *name, struct held_key *key, struct error *why)
 {
     char hex[2 * KEYRING_BYTES + 2];
     char *text = files_read(directory, name, NULL, why);
@@ -58,7 +58,7 @@ static bool read_key(const char *directory, const char *name, struct held_key *k
     *key = (struct held_key){.created_ms = files_number(text, "created_ms", 0)};
     bool good = files_value(text, "source", key->source, sizeof key->source) &&
                 files_value(text, "subscription", key->subscription, sizeof key->subscription) &&
-                files_value(text, "signature_key", hex, sizeof hex) && decode_key(hex, key->bytes);
+                files_value(text, "signature_key", hex, sizeof hex) && keyring_decode(hex, key->bytes);
     if (!good)
         error_set(why, "%.200s/%.100s holds no signature key", directory, name);
     explicit_bzero(hex, sizeof hex);
@@ -108,7 +108,7 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *
         struct error reason = {0};
         if (!is_key_name(entry->d_name))
             continue;
-        if (!read_key(path, entry->d_name, &key, &reason)) {
+        if (!keyring_read_key(path, entry->d_name, &key, &reason)) {
             log_write(LEVEL_WARN, "msg=key_left_out reason=%s", log_quote_reason(words, reason.text));
             continue;
         }
@@ -142,7 +142,7 @@ bool keyring_id_is_good(const char *id)
            strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == length;
 }
 
-static bool name_of(char out[static 256], const char *source, const char *subscription, struct error *why)
+bool keyring_name(char out[static KEYRING_NAME], const char *source, const char *subscription, struct error *why)
 {
     if (!keyring_id_is_good(subscription) || strlen(source) > 127) {
         error_set(why, "%.80s cannot be the id of a subscription", subscription);
@@ -150,68 +150,6 @@ static bool name_of(char out[static 256], const char *source, const char *subscr
     }
     snprintf(out, 256, "%s-%s.key", source, subscription);
     return true;
-}
-
-bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
-                   struct error *why)
-{
-    char directory[FILES_PATH], name[256], text[3000];
-    unsigned char bytes[KEYRING_BYTES];
-    if (!decode_key(hex, bytes)) {
-        error_set(why, "Close gave a signature_key that is not %d hexadecimal digits", 2 * KEYRING_BYTES);
-        return false;
-    }
-    explicit_bzero(bytes, sizeof bytes);
-    if (!name_of(name, key->source, key->subscription, why) ||
-        !files_make_directory(directory, state_dir, "keys", why) ||
-        !signed_note(state_dir, key->source, key->subscription, why))
-        return false;
-    snprintf(text, sizeof text,
-             "source = %s\nsubscription = %s\ncreated_ms = %lld\nsignature_key = %s\nurl = %.2000s\n", key->source,
-             key->subscription, (long long)key->created_ms, hex, url);
-    bool good = files_replace(directory, name, text, why);
-    explicit_bzero(text, sizeof text);
-    return good;
-}
-
-/* Whether the file exists and holds a different key. */
-static bool holds_another(const char *directory, const char *name, const struct held_key *key)
-{
-    struct held_key there;
-    struct error why;
-    char path[FILES_PATH + 256];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    if (access(path, F_OK) != 0)
-        return false;
-    bool same = read_key(directory, name, &there, &why) && memcmp(there.bytes, key->bytes, KEYRING_BYTES) == 0;
-    explicit_bzero(&there, sizeof there);
-    return !same;
-}
-
-bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct error *why)
-{
-    char directory[FILES_PATH], old_name[256], new_name[256], hex[2 * KEYRING_BYTES + 2], url[2100];
-    struct held_key renamed = *key;
-    *taken = false;
-    if (!directory_of(directory, state_dir, "keys") || !name_of(old_name, key->source, key->subscription, why) ||
-        !name_of(new_name, to, key->subscription, why))
-        return false;
-    if (holds_another(directory, new_name, key)) {
-        *taken = true;
-        return true;
-    }
-    char *text = files_read(directory, old_name, NULL, why);
-    if (text == NULL)
-        return false;
-    files_value(text, "signature_key", hex, sizeof hex);
-    files_value(text, "url", url, sizeof url);
-    files_free(text);
-    snprintf(renamed.source, sizeof renamed.source, "%s", to);
-    bool good = keyring_store(state_dir, &renamed, hex, url, why) &&
-                keyring_remove(state_dir, key->source, key->subscription, why);
-    explicit_bzero(hex, sizeof hex);
-    explicit_bzero(&renamed, sizeof renamed);
-    return good;
 }
 
 void keyring_tidy(const char *state_dir)
@@ -230,13 +168,6 @@ void keyring_tidy(const char *state_dir)
     }
     if (directory != NULL)
         closedir(directory);
-}
-
-bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct error *why)
-{
-    char directory[FILES_PATH], name[256];
-    return name_of(name, source, subscription, why) && files_make_directory(directory, state_dir, "keys", why) &&
-           files_remove(directory, name, why) && signed_forget(state_dir, source, subscription, why);
 }
 
 void keyring_mark_used(const char *state_dir, const char *subscription)

@@ -1,5 +1,5 @@
-/* The signature keys that `subscribe` obtained. Each has a file of its own in the state directory, so that running
- * processes find a new key at once and the configuration file is never modified. Mode 0600,
+/* The signature keys that `subscribe` obtained. Each has a file of its own in the state directory, so that
+ * running processes find a new key at once and the configuration file is never modified. Mode 0600,
  * STATE_DIR/keys/SOURCE-SUBSCRIPTION.key. And the record of which sources had a key. */
 #ifndef CONFIG_KEYRING_H
 #define CONFIG_KEYRING_H
@@ -47,19 +47,18 @@ void keyring_free(struct keyring *keyring);
 /* Whether a subscription id may be used in names of files and paths of URLs. */
 bool keyring_id_is_good(const char *id);
 
-/* Stores a key durably. hex: 64 hexadecimal digits. Returns false with the reason. */
-bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
-                   struct error *why);
+/* Reads one key. Returns false with the reason when the file holds none. */
+bool keyring_read_key(const char *directory, const char *name, struct held_key *key, struct error *why);
 
-/* Moves a key, as read by keyring_read, to another source: stores it there, then removes it here. *taken: that source
- * has a different key for this subscription; both are kept. Returns false with the reason. */
-bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct error *why);
+/* The name of a key's file. Returns false with the reason. */
+#define KEYRING_NAME 256
+bool keyring_name(char out[static KEYRING_NAME], const char *source, const char *subscription, struct error *why);
 
-/* Removes temporary files older than a minute of killed keyring_store calls. */
+/* Decodes a key of 64 hexadecimal digits. */
+bool keyring_decode(const char *hex, unsigned char out[static KEYRING_BYTES]);
+
+/* Removes temporary files older than a minute of killed kept_key_store calls. */
 void keyring_tidy(const char *state_dir);
-
-/* Removes a key. A missing one is no error. */
-bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct error *why);
 
 /* Records that a request signed with this subscription's key arrived, for `rotate`; and reads that record. */
 void keyring_mark_used(const char *state_dir, const char *subscription);

@@ -322,11 +322,13 @@ static bool is_idle(const struct forwarder *forwarder)
 static bool claim_queue(const struct forwarder *forwarder)
 {
     struct error why;
+    char words[LOG_QUOTED];
     bool claimed = queue_claim(forwarder->queue, &why);
     if (claimed)
         log_write(LEVEL_INFO, "msg=forwards");
     else
-        log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
+        log_write(why.kind == ERROR_BUSY ? LEVEL_INFO : LEVEL_ERROR, "msg=%s_forward reason=%s",
+                  why.kind == ERROR_BUSY ? "does_not" : "cannot", log_quote_reason(words, why.text));
     return claimed;
 }
 

@@ -175,11 +175,12 @@ static void say_unsettled(struct source_pipeline *pipeline, const struct error *
     if (outbox->say_ms > SAY_MOST_MS)
         outbox->say_ms = SAY_MOST_MS;
     outbox->say_due = now + outbox->say_ms;
-    log_write(
-        LEVEL_ERROR,
-        "msg=cannot_settle source=%s verdicts=%zu reason=%s advice=\"they were delivered, and nothing more is sent "
-        "until that can be noted; it is tried every second: after a restart before that they are sent again\"",
-        pipeline->source->name, outbox->count, log_quote_reason(words, why->text));
+    log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s advice=\"they were delivered%s\"",
+              pipeline->source->name, outbox->count, log_quote_reason(words, why->text),
+              !source_is_owned(pipeline)
+                  ? ", and who claims the queue next sends them again, with the same messageId"
+                  : ", and nothing more is sent until that can be noted; it is tried every second: after a restart "
+                    "before that they are sent again");
 }
 
 static void settle_verdicts(struct source_pipeline *pipeline)

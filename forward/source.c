@@ -369,9 +369,8 @@ bool source_is_sending(const struct source_pipeline *pipeline)
 /* ---- a data plane was found mended ---- */
 
 /* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
- * now. The process that forwards learns it from
- * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
- * event is tried too early. */
+ * now. The process that forwards learns it from a file in the state directory, by the time of its last change, and need
+ * not sit out its wait. When that is wrong, one event is tried too early. */
 
 #define MENDED_PATH 4096
 

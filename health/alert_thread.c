@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "kept/kept.h"
 
 #define LOOK_MS 1000 /* between looks */
 
@@ -24,7 +25,10 @@ struct alert_thread {
 static struct alerts *new_alerts(const struct config *config)
 {
     const struct alert_ways ways = alert_ways_of(config);
-    return alerts_new(&ways, config->alert_interval_ms, config_state_dir(config));
+    struct alerts *alerts = alerts_new(&ways, config->alert_interval_ms, config_state_dir(config));
+    if (alerts != NULL && kept_is_shared(config))
+        alerts_share(alerts, config);
+    return alerts;
 }
 
 static bool tells_somebody(const struct config *config)

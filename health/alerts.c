@@ -9,21 +9,13 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "health/alert_told.h"
 #include "health/findings.h"
-
-#define ENTRIES 128 /* causes that last, at once */
-
-/* What is known of one cause. All zero: a free place. */
-struct alert_entry {
-    char name[32];
-    char source[72];
-    int64_t since_ms;  /* it is raised since then; 0: it is not */
-    int64_t told_ms;   /* when its raising was told last */
-    int64_t announced; /* bits, as below; a release that knows no bits takes any as the first one */
-};
+#include "kept/kept.h"
 
 /* It was told that it is raised, and not that it is gone. */
 #define ANNOUNCED 1
@@ -42,7 +34,7 @@ struct alert_entry {
 
 struct alert_record {
     uint64_t sum; /* of entry */
-    struct alert_entry entry[ENTRIES];
+    struct alert_entry entry[ALERT_ENTRIES];
 };
 
 /* When what is owed is tried again; not in the record, so that another process tries at once. */
@@ -57,8 +49,12 @@ struct alerts {
     const char *state_dir;
     int fd;                     /* held locked once owned; -1: not open */
     struct alert_record record; /* as in the file */
-    struct alert_retry retry[ENTRIES];
-    unsigned failed; /* ways that failed in this look: what else is to be told by them is put off */
+    struct alert_retry retry[ALERT_ENTRIES];
+    const struct config *shared; /* several machines look at the same causes; NULL: only this one */
+    struct kept *kept;           /* while the database is there */
+    bool has_lock;               /* no other machine tells */
+    bool leads;                  /* likewise, or none is to be asked */
+    unsigned failed;             /* ways that failed in this look: what else is to be told by them is put off */
     atomic_bool hurry;
 };
 
@@ -164,6 +160,7 @@ struct alerts *alerts_new(const struct alert_ways *ways, int64_t interval_ms, co
     alerts->interval_ms = interval_ms;
     alerts->state_dir = state_dir;
     alerts->fd = -1;
+    alerts->leads = true;
     atomic_init(&alerts->hurry, false);
     return alerts;
 }
@@ -175,6 +172,8 @@ void alerts_abandon(struct alerts *alerts)
 
 void alerts_free(struct alerts *alerts)
 {
+    if (alerts != NULL)
+        kept_close(alerts->kept);
     if (alerts != NULL && alerts->fd >= 0)
         close(alerts->fd);
     free(alerts);
@@ -188,6 +187,57 @@ static void read_alert_record(struct alerts *alerts)
         alerts->record = read;
 }
 
+/* ---- what several machines share ---- */
+
+#define TOLD "told"
+#define TOLD_ALERTS "alerts"
+#define ALERTS_LOCK "alerts.lock"
+
+/* Where that fails the lock is asked for again. */
+static void share_record(struct alerts *alerts)
+{
+    char directory[FILES_PATH];
+    struct buffer text = {0};
+    alert_entries_print(alerts->record.entry, &text);
+    alerts->has_lock = !text.failed && files_make_directory(directory, alerts->state_dir, TOLD, NULL) &&
+                       kept_put(alerts->kept, directory, TOLD_ALERTS, text.data, NULL);
+    buffer_free(&text);
+}
+
+static void read_shared(struct alerts *alerts)
+{
+    char *text = files_read(alerts->state_dir, TOLD "/" TOLD_ALERTS, NULL, NULL);
+    if (text != NULL)
+        alert_entries_take(alerts->record.entry, text);
+    free(text);
+}
+
+/* Without the database each machine tells: rather twice than not at all. */
+static void claim_shared(struct alerts *alerts)
+{
+    char directory[FILES_PATH];
+    if (alerts->has_lock && kept_look(alerts->kept, NULL))
+        return;
+    bool led = alerts->leads;
+    if (alerts->has_lock || alerts->kept == NULL) {
+        kept_close(alerts->kept); /* what it had is lost */
+        alerts->kept = kept_open(alerts->shared, NULL);
+    }
+    alerts->has_lock = alerts->kept != NULL && files_make_directory(directory, alerts->state_dir, TOLD, NULL) &&
+                       kept_lock(alerts->kept, directory, ALERTS_LOCK, 0, NULL);
+    alerts->leads = alerts->has_lock || alerts->kept == NULL || !kept_look(alerts->kept, NULL);
+    if (!alerts->leads)
+        alert_entries_forget(alerts->record.entry);
+    else if (alerts->has_lock || !led)
+        read_shared(alerts);
+}
+
+void alerts_share(struct alerts *alerts, const struct config *config)
+{
+    alerts->shared = config;
+    alerts->leads = false;
+}
+
 /* Over the old one: there may be no room for a new file. */
 static void write_alert_record(struct alerts *alerts)
 {
@@ -196,9 +246,12 @@ static void write_alert_record(struct alerts *alerts)
         return;
     ssize_t n = pwrite(alerts->fd, &alerts->record, sizeof alerts->record, 0);
     (void)n; /* without room this process still knows */
+    if (alerts->has_lock)
+        share_record(alerts);
 }
 
-bool alerts_claim(struct alerts *alerts)
+/* Of all processes of this machine. */
+static bool claim_here(struct alerts *alerts)
 {
     char path[PATH_MAX];
     bool owned = alerts->fd >= 0;
@@ -220,6 +273,15 @@ bool alerts_claim(struct alerts *alerts)
     return true;
 }
 
+bool alerts_claim(struct alerts *alerts)
+{
+    if (!claim_here(alerts))
+        return false;
+    if (alerts->shared != NULL)
+        claim_shared(alerts);
+    return true;
+}
+
 static bool is_entry_of(const struct alert_entry *entry, const struct alert_cause *cause)
 {
     return strcmp(entry->name, cause->name) == 0 && strcmp(entry->source, cause->source) == 0;
@@ -229,7 +291,7 @@ static bool is_entry_of(const struct alert_entry *entry, const struct alert_caus
 static struct alert_entry *find_entry(struct alerts *alerts, const struct alert_cause *cause)
 {
     struct alert_entry *empty = NULL;
-    for (size_t i = 0; i < ENTRIES; i++) {
+    for (size_t i = 0; i < ALERT_ENTRIES; i++) {
         struct alert_entry *entry = &alerts->record.entry[i];
         if (is_entry_of(entry, cause))
             return entry;
@@ -380,7 +442,8 @@ size_t alerts_evaluate(struct alerts *alerts, const struct alert_cause *causes, 
     size_t told = 0;
     alerts->failed = 0;
     for (size_t i = 0; i < count; i++) {
-        struct alert_entry before, *entry = find_entry(alerts, &causes[i]);
+        bool mine = alerts->leads || alert_is_of_machine(causes[i].name);
+        struct alert_entry before, *entry = mine ? find_entry(alerts, &causes[i]) : NULL;
         if (entry == NULL)
             continue;
         memcpy(&before, entry, sizeof before);

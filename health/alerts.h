@@ -115,6 +115,10 @@ struct alerts;
  * memory is out. */
 struct alerts *alerts_new(const struct alert_ways *ways, int64_t interval_ms, const char *state_dir);
 
+/* Shares what was told with all machines that share a queue: one of them tells. While their database is away each tells
+ * by itself. config: borrowed. Call before the others. */
+void alerts_share(struct alerts *alerts, const struct config *config);
+
 /* Takes the looking for this process, until alerts_free: returns false while another process has it. */
 bool alerts_claim(struct alerts *alerts);
 

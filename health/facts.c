@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/program_name.h"
+#include "kept/keys.h"
 #include "telemetry/telemetry.h"
 
 #define LETTERS_AT_ONCE 256                         /* read at once, ... */
@@ -116,7 +117,7 @@ static void gather_keys(struct facts *facts)
 {
     struct keyring held;
     struct error unread = {0};
-    bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
+    bool unnoted, is_read = kept_keys_read(facts->config, &held, &unread);
     for (size_t i = 0; i < facts->sources; i++) {
         struct source_facts *one = &facts->source[i];
         struct source_keys keys;

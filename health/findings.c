@@ -304,9 +304,14 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
     uint64_t waiting = source->counts.waiting;
     if (source->oldest_seconds * 1000 <= judged->facts->config->alert_waiting_ms)
         return FINDING_ABSENT;
+    /* without a reason, who could say more */
+    bool why = source->notes.reason[0] != '\0', by = !why && judged->facts->is_durable && judged->facts->is_owned;
     return judged_found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting,
                         text_plural(waiting), text_singular(waiting), facts_span(source->oldest_seconds * 1000, span),
-                        source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
+                        why  ? ": "
+                        : by ? "; it is forwarded by "
+                             : "",
+                        by ? judged->facts->owner.text : source->notes.reason);
 }
 
 static enum finding_outcome judge_cron_missing(const struct judged *judged)

@@ -143,6 +143,11 @@ void body_begin(struct request *request)
     request->share.started = request->started;
 }
 
+bool body_is_there(const struct request *request)
+{
+    return request->announcement == ANNOUNCED_LENGTH && request->length == request->announced;
+}
+
 /* Returns the next capacity for so many bytes more: who sends little takes little. */
 static size_t capacity_for(const struct request *request, size_t length)
 {
@@ -177,7 +182,7 @@ static enum body_result judge_gathered(struct request *request, struct error *wh
     if (request->no_room)
         return no_room(why);
     if (request->announcement == ANNOUNCED_LENGTH)
-        return request->length == request->announced ? BODY_OK : cut_short(request, why);
+        return body_is_there(request) ? BODY_OK : cut_short(request, why);
     if (request->length == request->most)
         return too_large(request, why);
     if (request->broken)

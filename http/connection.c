@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define LINGER_MS 500                          /* for the peer to read an answer sent before the end of its body */
+#define END_WAIT_MS 100                        /* for the record that ends a body, once that has come */
 #define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* bytes of an unwanted body */
 
 static bool is_busy(enum connection_state state)
@@ -258,6 +259,12 @@ static void refuse_memory(struct connection *connection)
     end_exchange(connection);
 }
 
+static void refuse_parameters(struct connection *connection)
+{
+    request_refuse(&connection->request, 431, NULL, "the request's headers are too large");
+    answer(connection);
+}
+
 /* The peer has sent its last byte. */
 static void ended(struct worker *worker, struct connection *connection)
 {
@@ -280,6 +287,14 @@ static void judge_slow_body(struct connection *connection)
     request_free_body(request);
 }
 
+/* Not all that speak FastCGI send the record that ends a body. One that has come is not kept waiting for it. */
+static void expect_end(struct connection *connection)
+{
+    moment soon = clock_now() + END_WAIT_MS;
+    if (soon < connection->deadline)
+        set_state(connection, CONNECTION_GATHERING, soon);
+}
+
 static void gather(struct worker *worker, struct connection *connection, size_t length)
 {
     struct buffer reply = {0};
@@ -288,10 +303,16 @@ static void gather(struct worker *worker, struct connection *connection, size_t 
         begin_gathering(connection);
     enum gathering result = incoming_take(incoming, &connection->request, worker->http->scratch, length, &reply);
     send_reply(connection, &reply);
-    if (result == GATHERING_ON && incoming->stage == STAGE_BODY && !connection->judged)
+    if (result == GATHERING_ON && incoming->stage == STAGE_BODY && body_is_there(&connection->request))
+        expect_end(connection);
+    else if (result == GATHERING_ON && incoming->stage == STAGE_BODY && !connection->judged)
         judge_slow_body(connection);
     if (result == GATHERING_BROKEN)
         connection_close(connection);
+    else if (result == GATHERING_ENDED)
+        end_exchange(connection);
+    else if (result == GATHERING_TOO_LARGE)
+        refuse_parameters(connection);
     else if (result == GATHERING_NO_MEMORY)
         refuse_memory(connection);
     else if (result == GATHERING_WHOLE || incoming->discarded > DISCARD_MAX)

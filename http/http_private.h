@@ -124,6 +124,9 @@ struct request {
 /* Before the first byte: reads what is announced. */
 void body_begin(struct request *request);
 
+/* Whether as many bytes have come as were announced. */
+bool body_is_there(const struct request *request);
+
 /* Adds bytes, or discards them where the body is refused. Returns whether more are wanted. */
 bool body_put(struct request *request, const char *data, size_t length);
 
@@ -175,7 +178,9 @@ bool headroom_is_sufficient(const struct headroom *headroom);
 enum gathering {
     GATHERING_ON,        /* more must come */
     GATHERING_WHOLE,     /* the request is there */
-    GATHERING_BROKEN,    /* no FastCGI, or given up by the web server: close the connection */
+    GATHERING_ENDED,     /* given up by the web server, or not for a responder; the reply says so: nothing to answer */
+    GATHERING_TOO_LARGE, /* too many bytes of parameters: answer 431 */
+    GATHERING_BROKEN,    /* no FastCGI: close the connection */
     GATHERING_NO_MEMORY, /* answer 503, and close the connection */
 };
 

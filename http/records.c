@@ -134,8 +134,7 @@ static enum gathering begin_record(struct incoming *incoming)
     const unsigned char *header = incoming->header;
     incoming->content = (size_t)header[4] << 8 | header[5];
     incoming->padding = header[6];
-    if (header[0] != FCGI_VERSION_1 || is_stream(incoming, FCGI_ABORT_REQUEST) ||
-        (is_stream(incoming, FCGI_PARAMS) && incoming->stage != STAGE_PARAMETERS) ||
+    if (header[0] != FCGI_VERSION_1 || (is_stream(incoming, FCGI_PARAMS) && incoming->stage != STAGE_PARAMETERS) ||
         (is_stream(incoming, FCGI_STDIN) && incoming->stage != STAGE_BODY))
         return GATHERING_BROKEN;
     return GATHERING_ON;
@@ -152,8 +151,10 @@ static enum gathering begin_request(struct incoming *incoming, struct buffer *re
         return GATHERING_ON;
     }
     memcpy(&body, incoming->small.data, sizeof body);
-    if (body.roleB1 != 0 || body.roleB0 != FCGI_RESPONDER)
-        return GATHERING_BROKEN;
+    if (body.roleB1 != 0 || body.roleB0 != FCGI_RESPONDER) {
+        put_end(reply, id, FCGI_UNKNOWN_ROLE);
+        return GATHERING_ENDED;
+    }
     incoming->id = id;
     incoming->keep = (body.flags & FCGI_KEEP_CONN) != 0;
     incoming->stage = STAGE_PARAMETERS;
@@ -198,6 +199,10 @@ static enum gathering end_record(struct incoming *incoming, struct request *requ
         else
             answer_management(incoming, reply);
         buffer_free(&incoming->small);
+    } else if (is_stream(incoming, FCGI_ABORT_REQUEST)) {
+        put_end(reply, incoming->id, FCGI_REQUEST_COMPLETE);
+        incoming->stage = STAGE_WHOLE; /* nothing of it follows */
+        result = GATHERING_ENDED;
     } else if (empty && is_stream(incoming, FCGI_PARAMS)) {
         result = end_parameters(incoming, request);
     } else if (empty && is_stream(incoming, FCGI_STDIN)) {
@@ -215,7 +220,7 @@ static enum gathering take_content(struct incoming *incoming, struct request *re
     } else if (is_stream(incoming, FCGI_PARAMS)) {
         buffer_append(&incoming->parameters, data, length);
         if (incoming->parameters.length > PARAMETERS_MOST)
-            return GATHERING_BROKEN;
+            return GATHERING_TOO_LARGE;
     } else if (is_stream(incoming, FCGI_STDIN) && !body_put(request, data, length)) {
         incoming->discarded += length;
     }
@@ -312,7 +317,7 @@ void outgoing_end(struct outgoing *outgoing, unsigned id)
 /* ---- the answer without memory ---- */
 
 #define BEGIN_WAIT_MS 1 /* for a request's first bytes: a web server writes at once after connecting */
-#define HEADROOM_WORDS "{\"error\": \"out of memory: send it again later\"}\n"
+#define HEADROOM_WORDS "{\"error\": \"out of memory or of descriptors: send it again later\"}\n"
 #define HEADROOM_ANSWER                                                                                                \
     "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 30\r\n"                         \
     "Cache-Control: no-store\r\n\r\n" HEADROOM_WORDS

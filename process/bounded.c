@@ -108,7 +108,7 @@ static enum bounded forward_in_thread(struct bounded_round *round, struct error 
 static enum bounded claim_and_forward(struct bounded_round *round, struct error *why)
 {
     if (!queue_claim(round->queue, why))
-        return BOUNDED_ELSEWHERE;
+        return why->kind == ERROR_BUSY ? BOUNDED_ELSEWHERE : BOUNDED_FAILED;
     round->forwarder = forwarder_new(round->config, round->queue, why);
     if (round->forwarder == NULL)
         return BOUNDED_FAILED;

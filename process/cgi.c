@@ -3,6 +3,7 @@
 #include "base/last_errors.h"
 #include "base/log.h"
 #include "forward/forward.h"
+#include "kept/kept.h"
 #include "process/process.h"
 #include "process/process_private.h"
 #include "queue/queue.h"
@@ -62,9 +63,13 @@ static bool open_cgi_stages(struct cgi_stages *stages, const struct config *conf
     if (stages->queue == NULL)
         return false;
     telemetry_open(&stages->telemetry, config);
+    if (!kept_is_known(config, NULL))
+        kept_catch_up(config, NULL);
     stages->webhook = webhook_new_with(config, append_and_forward, stages, why);
-    if (stages->webhook != NULL)
+    if (stages->webhook != NULL) {
         webhook_count(stages->webhook, stages->telemetry.counters);
+        webhook_catches_up(stages->webhook);
+    }
     return stages->webhook != NULL && (config->queue != QUEUE_NONE || start_forwarding(stages, why));
 }
 

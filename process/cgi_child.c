@@ -15,6 +15,7 @@
 #include "base/files.h"
 #include "base/last_errors.h"
 #include "base/log.h"
+#include "kept/kept.h"
 #include "process/process.h"
 
 #define ARGUMENT "--child-of-cgi" /* a request cannot name it: the child's environment is no longer that of CGI */
@@ -184,6 +185,7 @@ int cgi_child_serve(void)
         log_open(config->log_level);
         errors_keep(config);
         pipeline_warn_of_other(config);
+        kept_catch_up(config, NULL); /* the queue says it, where the database is away */
         forward(config);
     }
     config_free(config);

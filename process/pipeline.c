@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "closeapi/closeapi.h"
 #include "forward/forward.h"
+#include "kept/kept.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#define OPEN_AGAIN_MS 2000   /* between tries to open the queue, ... */
+#define OPEN_AGAIN_MS 2000   /* between tries of what failed: to open the queue, to forward, ... */
 #define OPEN_SOON_MS 250     /* ... but after the first that failed, as while files are replaced */
 #define CLAIM_AGAIN_MS 500   /* between tries to be the one who forwards */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
@@ -23,6 +24,7 @@
 /* What is opened and closed together. */
 struct pipeline_stages {
     struct queue *queue;
+    struct kept_watch *watch;
     struct webhook *webhook;     /* NULL: no webhooks are taken */
     struct forwarder *forwarder; /* NULL: it could not be made, and is tried again; events are kept meanwhile */
     struct telemetry telemetry;
@@ -54,6 +56,7 @@ static void stages_close(struct pipeline_stages *stages)
 {
     forwarder_free(stages->forwarder);
     webhook_free(stages->webhook);
+    kept_watch_stop(stages->watch);
     if (stages->queue != NULL)
         queue_close(stages->queue);
     telemetry_close(&stages->telemetry);
@@ -63,8 +66,10 @@ static bool stages_open(struct pipeline_stages *stages, const struct pipeline *p
 {
     *stages = (struct pipeline_stages){.queue = queue_open(pipeline->config, why)};
     bool good = stages->queue != NULL;
-    if (good)
+    if (good) {
+        stages->watch = kept_watch_start(pipeline->config); /* before anybody asks for keys */
         telemetry_open(&stages->telemetry, pipeline->config);
+    }
     if (good && pipeline->gate != NULL) {
         if (pipeline->gate->confine != NULL)
             queue_start_writer(stages->queue); /* request threads cannot */
@@ -215,13 +220,17 @@ void pipeline_retry(struct pipeline *pipeline)
 /* Until this process is the one who forwards. Nothing says that another one gives that up, so it is tried again. Only
  * then is made what forwards, which loads libcurl with its 25 libraries: of a pool's processes all but one do without.
  * Returns false when the process is to stop. */
-static bool wait_for_claim(struct pipeline *pipeline)
+static bool wait_for_claim(struct pipeline *pipeline, struct complaint *complaint)
 {
     struct error why = {0};
-    for (bool said = false; !queue_claim(pipeline->stages.queue, &why); said = true) {
-        if (!said)
+    for (bool said = false; !queue_claim(pipeline->stages.queue, &why);) {
+        bool busy = why.kind == ERROR_BUSY;
+        if (!busy)
+            complain(complaint, "cannot_forward", "it is tried again; nothing is lost", &why);
+        else if (!said)
             log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
-        if (!wait_before_retry(pipeline, CLAIM_AGAIN_MS))
+        said |= busy;
+        if (!wait_before_retry(pipeline, busy ? CLAIM_AGAIN_MS : OPEN_AGAIN_MS))
             return false;
     }
     return true;
@@ -259,7 +268,7 @@ static void drop_forwarder(struct pipeline *pipeline)
  * whether to try again. */
 static bool forward_while_owned(struct pipeline *pipeline, struct complaint *complaint)
 {
-    if (!wait_for_claim(pipeline))
+    if (!wait_for_claim(pipeline, complaint))
         return false;
     bool ran = make_forwarder(pipeline, complaint) &&
                forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);
@@ -370,7 +379,9 @@ bool pipeline_stop(struct pipeline *pipeline, moment deadline)
     if (!end_thread(pipeline, deadline))
         return false;
     pthread_join(pipeline->thread, NULL);
-    if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS))
+    bool watch_ended = kept_watch_stop(pipeline->stages.watch);
+    pipeline->stages.watch = NULL;
+    if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS) || !watch_ended)
         return false;
     stages_close(&pipeline->stages);
     free_pipeline(pipeline);

@@ -71,7 +71,7 @@ enum bounded {
     BOUNDED_LATE,      /* bounded_forward_on: the time was over */
     BOUNDED_STOPPED,   /* SIGTERM or SIGINT came, or the queue must be opened anew */
     BOUNDED_ELSEWHERE, /* another process forwards, and why says so */
-    BOUNDED_FAILED,    /* the queue cannot be opened, and why says why */
+    BOUNDED_FAILED,    /* the queue cannot be used, and why says why */
 };
 
 /* Claims the queue (the consumer lock) if it can, forwards until nothing due is left or the deadline has passed,

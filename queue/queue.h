@@ -128,9 +128,9 @@ void queue_join(struct queue *queue);
 
 /* Acquires the consumer lock: `sqlite` and `none` have one for all sources, `postgresql` has one for each, and takes
  * those that are free; queue_tenure says which. Held until the queue is closed or the process dies. Only the holder, a
- * source's owner, may call what follows, from one thread. Never blocks for long. Returns false with the reason while
- * other processes have all of them: call again later. Once it has returned true queue_clear_wakeup looks for further
- * ones that are free. */
+ * source's owner, may call what follows, from one thread. Never blocks for long. Returns false with the reason:
+ * ERROR_BUSY while other processes have all of them, else they cannot be had. Call again later. Once it has returned
+ * true queue_clear_wakeup looks for further ones that are free. */
 bool queue_claim(struct queue *queue, struct error *why);
 
 /* Whether the source is this process's: 0: it is not, and calls below that are about it fail. Another number than

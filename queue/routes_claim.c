@@ -121,7 +121,8 @@ static bool is_any_claimed(struct routes *routes, bool *all_tried, struct error 
         const struct route *route = &routes->route[i];
         any |= atomic_load(&route->claimed);
         *all_tried = *all_tried && route->tried;
-        if (!atomic_load(&route->claimed))
+        bool worse = why->text[0] == '\0' || why->kind == ERROR_BUSY;
+        if (!atomic_load(&route->claimed) && worse)
             *why = route->why;
     }
     return any;

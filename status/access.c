@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "kept/kept.h"
 
 #define LONG_AGO (INT64_MIN / 2)
 #define HOUR_MS ((int64_t)3600000)
@@ -230,6 +231,10 @@ static bool find_secret(struct tokens *tokens, const struct config *config)
     char path[PATH_MAX];
     if (tokens->known)
         return true;
+    _Static_assert(TOKEN_SECRET == KEPT_SECRET, "either may be it");
+    tokens->known = kept_secret(config, tokens->secret);
+    if (tokens->known)
+        return true;
     if (getrandom(tokens->secret, TOKEN_SECRET, 0) != TOKEN_SECRET)
         return false;
     if (config_state_dir(config) != NULL) {
@@ -240,7 +245,7 @@ static bool find_secret(struct tokens *tokens, const struct config *config)
         if (read_secret(path, shared))
             memcpy(tokens->secret, shared, TOKEN_SECRET);
     }
-    tokens->known = true;
+    tokens->known = !kept_is_shared(config); /* else one is found, which all machines have */
     return true;
 }
 

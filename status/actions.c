@@ -14,6 +14,7 @@
 #include "closeapi/subscriptions.h"
 #include "config/config.h"
 #include "forward/forward.h"
+#include "kept/kept.h"
 
 /* ---- activating what Close has paused ---- */
 
@@ -58,17 +59,17 @@ static void note_resumed(const struct resuming *run)
 {
     struct error why;
     struct completeness state = {0};
-    int lock = closeapi_lock(run->directory, "reconcile.lock", LOCK_WAIT_MS, &why);
-    if (lock < 0)
+    struct kept *lock = closeapi_lock(run->config, run->directory, "reconcile.lock", LOCK_WAIT_MS, &why);
+    if (lock == NULL)
         return;
     if (completeness_read(run->directory, &state, &why) && state.last_run_ms > 0) {
         state.paused = false;
         state.trouble[0] = '\0';
         state.last_run_ms = 1;
-        completeness_write(run->directory, &state, &why);
+        completeness_write(lock, run->directory, &state, &why);
     }
     completeness_free(&state);
-    close(lock);
+    kept_close(lock);
 }
 
 static bool resume_paused(struct resuming *run, struct error *why)
@@ -81,12 +82,12 @@ static bool resume_paused(struct resuming *run, struct error *why)
     run->client = close_client_new(run->config, run->source, &options, why);
     if (run->client == NULL || !closeapi_directory(run->config, run->source, run->directory, why))
         return false;
-    int lock = closeapi_lock(run->directory, "subscribe.lock", LOCK_WAIT_MS, why);
-    if (lock < 0)
+    struct kept *lock = closeapi_lock(run->config, run->directory, "subscribe.lock", LOCK_WAIT_MS, why);
+    if (lock == NULL)
         return false;
     bool good = subscriptions_list(run->client, &run->list, why) == CLOSE_DONE;
     good = good && activate_paused(run, why);
-    close(lock);
+    kept_close(lock);
     if (good)
         note_resumed(run);
     return good;

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/text.h"
-#include "config/keyring.h"
+#include "kept/keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,7 +218,7 @@ static struct auth_snapshot *read_snapshot(const struct config *config, const st
 {
     struct keyring held;
     struct error unread = {0};
-    *whole = keyring_read(config->state_dir, &held, &unread);
+    *whole = kept_keys_read(config, &held, &unread);
     struct auth_snapshot *snapshot = calloc(1, sizeof *snapshot);
     if (snapshot == NULL || !auth_table_init_with(&snapshot->table, config, *whole ? &held : NULL)) {
         error_set(why, "out of memory");

@@ -1,7 +1,9 @@
 /* The steps of a webhook request: method, source, checks without the body, body, signature, queue. */
 #include "webhook/webhook.h"
+#include "kept/kept.h"
 
 #include "config/keyring.h"
+#include "kept/kept.h"
 #include "webhook/auth.h"
 
 #include <stdlib.h>
@@ -15,6 +17,7 @@ struct webhook {
     append_function *append;
     void *queue; /* borrowed */
     struct refusal_log log;
+    bool catches_up; /* a key that is not known may have to be fetched first */
 };
 
 /* The state of one request. */
@@ -241,6 +244,8 @@ static bool try_new_keys(struct webhook_request *hook, enum refusal refusal)
     if (hook->renewed || !may_new_keys_help(hook, refusal))
         return false;
     hook->renewed = true;
+    if (hook->webhook->catches_up)
+        kept_catch_up(hook->webhook->auth.config, NULL); /* else what is known goes on being used */
     if (!auth_refresh(&hook->webhook->auth))
         return false;
     auth_release(&hook->webhook->auth, hook->snapshot);
@@ -422,6 +427,11 @@ struct webhook *webhook_new_with(const struct config *config, append_function *s
     webhook->queue = queue;
     refusal_log_init(&webhook->log);
     return webhook;
+}
+
+void webhook_catches_up(struct webhook *webhook)
+{
+    webhook->catches_up = true;
 }
 
 void webhook_count(struct webhook *webhook, struct counters *counters)

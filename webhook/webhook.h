@@ -93,6 +93,10 @@ struct webhook *webhook_new(const struct config *config, struct queue *queue, st
 /* Sets the counters of accepted and refused requests. Borrowed until webhook_free. Call before requests are handled. */
 void webhook_count(struct webhook *webhook, struct counters *counters);
 
+/* Has keys that several machines share looked for (kept_catch_up) before a request is refused for want of one: where no
+ * kept_watch does, and a request may wait. Call likewise. */
+void webhook_catches_up(struct webhook *webhook);
+
 /* Handles one request: authenticates, appends, answers. Any thread. */
 void webhook_handle(struct webhook *webhook, struct request *request);
 

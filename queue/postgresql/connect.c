@@ -8,13 +8,15 @@
 
 /* What a role or database has set is not trusted. The planner must have no choice, for a queue's statistics are always
  * wrong. A warning says that a standby did not confirm, so that it must be sent. closecrm.direct is nobody's setting: a
- * pooler that keeps these options to itself shows by it. */
+ * pooler that keeps these options to itself shows by it. The server finds out within 10 s
+ * that a client's machine is gone, whose locks it holds. */
 #define SETTINGS                                                                                                       \
     "-c search_path=closecrm -c synchronous_commit=on -c default_transaction_read_only=off"                            \
     " -c default_transaction_isolation=read\\ committed -c client_min_messages=warning -c row_security=off"            \
     " -c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off"                   \
     " -c enable_mergejoin=off -c enable_bitmapscan=off -c enable_indexscan=on -c closecrm.direct=yes"                  \
-    " -c idle_in_transaction_session_timeout=10000"
+    " -c idle_in_transaction_session_timeout=10000"                                                                    \
+    " -c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 
 #define OPTIONS_MOST 64
 
@@ -159,7 +161,7 @@ static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult 
                      "address of PostgreSQL itself");
     int version = (int)result_int(setup, 0, 1);
     if (version <= SCHEMA_VERSION)
-        return PG_DONE;
+        return result_int(setup, 0, 2) != 0 ? PG_DONE : PG_MISSING;
     pg_session_close(session);
     error_set(&session->why,
               "the queue in the database has version %d, made by a newer release; this one knows %d: install the newer "

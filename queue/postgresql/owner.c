@@ -118,7 +118,7 @@ static bool try_claim(struct pg_queue *queue, struct error *why)
     if (result != PG_DONE)
         return pg_session_failed(&queue->own, why);
     if (queue->owns == 0)
-        error_set(why, "another process forwards"); /* on this machine or another one */
+        error_set_kind(why, ERROR_BUSY, "another process forwards"); /* on this machine or another one */
     return queue->owns > 0 && begin_owning(queue, why);
 }
 

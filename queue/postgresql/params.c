@@ -34,6 +34,11 @@ void params_text(struct params *params, const char *text)
     add(params, TYPE_TEXT, text, text == NULL ? 0 : strlen(text));
 }
 
+void params_bytes(struct params *params, const void *bytes, size_t length)
+{
+    add(params, TYPE_BYTEA, bytes, length);
+}
+
 void params_uuid(struct params *params, const void *key)
 {
     add(params, TYPE_UUID, key, key == NULL ? 0 : 16);

@@ -7,7 +7,10 @@
 
 /* received, died, at, made: Unix time in ms; updated: date_updated in µs. event: letter is the dead letter that it
  * replays. The ids of a source come from a sequence of its own, id_NUMBER, and follow each other: never CACHE.
- * appended: a group of appends, by which one that may have been committed is known. count: few rows, updated often. */
+ * appended: a group of appends, by which one that may have been committed is known. count: few rows, updated often.
+ * kept: the originals of kept/copies.h, by their paths; the row without one has the number of the last change, and a
+ * name of this database. It came later than the others: a release that does not know it goes on working beside one that
+ * does, with keys of its own, so meta.version is the same. */
 static const char tables[] =
     "BEGIN; SELECT pg_advisory_xact_lock(1131176803, 1); DO $$BEGIN IF to_regclass('closecrm.meta') IS NULL THEN "
     "CREATE SCHEMA IF NOT EXISTS closecrm;"
@@ -35,6 +38,10 @@ static const char tables[] =
     /* packs twice as much as the default; not every server is built with it */
     "BEGIN ALTER TABLE event ALTER body SET COMPRESSION lz4; ALTER TABLE letter ALTER body SET COMPRESSION lz4;"
     " EXCEPTION WHEN feature_not_supported THEN NULL; END;"
+    "END IF;"
+    "IF to_regclass('closecrm.kept') IS NULL THEN "
+    "CREATE TABLE kept (path text PRIMARY KEY, value bytea NOT NULL, version int8 NOT NULL);"
+    "INSERT INTO kept VALUES ('', uuid_send(gen_random_uuid()), 1);"
     "END IF; END$$; COMMIT";
 
 /* Ends the transaction that a failure left. */

@@ -32,7 +32,8 @@
 #define LETTERS "letter l ON l.source = v.source AND l.key = v.key"
 
 const char *const pg_statement_texts[STATEMENTS] = {
-    [STATEMENT_SETUP] = "SELECT coalesce(current_setting('closecrm.direct', true), ''), version FROM meta",
+    [STATEMENT_SETUP] = "SELECT coalesce(current_setting('closecrm.direct', true), ''), version,"
+                        " (to_regclass('closecrm.kept') IS NOT NULL)::int4 FROM meta",
     [STATEMENT_SOURCES] = "SELECT number, name FROM source ORDER BY number",
     [STATEMENT_LOCK] = "SELECT pg_advisory_xact_lock(1131176803, 1)",
     [STATEMENT_ADD_SOURCE] = "INSERT INTO source (number, name) SELECT coalesce(max(number), 0) + 1, $1 FROM source"
@@ -103,8 +104,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
         " kn AS (INSERT INTO known AS k (source, at, key, updated) SELECT $1, $6, key, max(updated) FROM gone"
         " WHERE key IS NOT NULL AND kind IN (1, 3) GROUP BY key" NEWER_WINS "),"
         " times AS (INSERT INTO count AS n (source, kind, n) SELECT $1, 9::int2, max(received) FROM gone"
-        " HAVING count(*) > 0 UNION ALL SELECT $1, 8::int2, $6 FROM gone WHERE kind = 1 HAVING count(*) > 0" LATER_WINS
-        ")"
+        " HAVING count(*) > 0 UNION ALL SELECT $1, 8::int2, $6 FROM gone WHERE kind = 1 HAVING count(*) > 0"
+        /* a later one is from before the clock was set back */
+        " ON CONFLICT (source, kind) DO UPDATE SET n = CASE WHEN n.n > $6 THEN excluded.n"
+        " ELSE greatest(n.n, excluded.n) END)"
         " INSERT INTO count AS n (source, kind, n) SELECT $1, kind, count(*) FROM gone GROUP BY kind" ADDS,
 
     [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = $1",
@@ -191,6 +194,25 @@ const char *const pg_statement_texts[STATEMENTS] = {
         " e AS (DELETE FROM parked WHERE source = $1)"
         " INSERT INTO count AS n (source, kind, n) SELECT $2, kind, n FROM c ON CONFLICT (source, kind) DO UPDATE"
         " SET n = CASE WHEN n.kind IN (8, 9) THEN greatest(n.n, excluded.n) ELSE n.n + excluded.n END",
+
+    /* The row without a path numbers all changes, and has them one after the other; it is changed first. A change that
+     * was made already is made once more, for only a commit proves that it is on all standbys. */
+    [STATEMENT_KEPT_VERSION] = "SELECT version, encode(value, 'hex') FROM kept WHERE path = ''",
+    [STATEMENT_KEPT_ALL] = "SELECT path, value, version, encode(value, 'hex') FROM kept ORDER BY path",
+    [STATEMENT_KEPT_NEXT] = "UPDATE kept SET version = version + 1 WHERE path = ''",
+    [STATEMENT_KEPT_PUT] =
+        "INSERT INTO kept AS k (path, value, version) SELECT $1, $2, n.version FROM kept n WHERE n.path = ''"
+        " AND ($3 = 0 OR EXISTS (SELECT 1 FROM kept WHERE path = $1)) ON CONFLICT (path) DO UPDATE"
+        " SET value = excluded.value, version = excluded.version WHERE k.version = $3 OR k.value = excluded.value"
+        " RETURNING k.version",
+    [STATEMENT_KEPT_REMOVE] = "WITH k AS (DELETE FROM kept WHERE path = $1 AND version = $2)"
+                              " SELECT count(*) FROM kept WHERE path = $1 AND version <> $2",
+    [STATEMENT_KEPT_ADD] = "INSERT INTO kept (path, value, version) SELECT $1, $2, n.version FROM kept n"
+                           " WHERE n.path = '' ON CONFLICT (path) DO NOTHING",
+    [STATEMENT_KEPT_LOCK] = "SELECT pg_try_advisory_lock($1)::int4",
+    [STATEMENT_KEPT_LOCKER] = "SELECT a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
+                              " WHERE l." HERE " AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"
+                              " AND (l.classid::int8 << 32 | l.objid::int8) = $1",
 
     [STATEMENT_PROBE] = "UPDATE meta SET probed = $1",
     [STATEMENT_CHECK] =

@@ -61,6 +61,14 @@ enum statement {
     STATEMENT_MOVE_EVENTS,
     STATEMENT_MOVE_LETTERS,
     STATEMENT_MOVE_COUNTS,
+    STATEMENT_KEPT_VERSION,
+    STATEMENT_KEPT_ALL,
+    STATEMENT_KEPT_NEXT,
+    STATEMENT_KEPT_PUT,
+    STATEMENT_KEPT_REMOVE,
+    STATEMENT_KEPT_ADD,
+    STATEMENT_KEPT_LOCK,
+    STATEMENT_KEPT_LOCKER,
     STATEMENT_PROBE,
     STATEMENT_CHECK,
     STATEMENTS,
@@ -107,6 +115,7 @@ struct params {
 void params_int4(struct params *params, int32_t value);
 void params_int8(struct params *params, int64_t value);
 void params_text(struct params *params, const char *text);
+void params_bytes(struct params *params, const void *bytes, size_t length);
 void params_null_texts(struct params *params);            /* no array of texts */
 void params_uuid(struct params *params, const void *key); /* 16 bytes; NULL: none */
 

@@ -26,10 +26,11 @@ static bool another_machine_forwards(const struct store *store, struct error *wh
         return false;
     if (age_ms < -FRESH_MS || age_ms > FRESH_MS)
         return false;
-    error_set(why,
-              "another machine forwards from this state directory (%.100s, %lld s ago): one state directory is for "
-              "one machine",
-              beat, (long long)(age_ms / 1000));
+    error_set_kind(
+        why, ERROR_BUSY,
+        "another machine forwards from this state directory (%.100s, %lld s ago): one state directory is for "
+        "one machine",
+        beat, (long long)(age_ms / 1000));
     return true;
 }
 
@@ -51,10 +52,10 @@ static bool knows_all_deliveries(struct store *store, struct error *why)
     if (!rescue_is_due(store->directory))
         return true;
     atomic_store(&store->must_reopen, true);
-    error_set(why,
-              "files of the queue in %.300s were replaced while it was in use: what they held is brought over "
-              "first, when the queue is opened anew",
-              store->directory);
+    error_set_kind(why, ERROR_BUSY,
+                   "files of the queue in %.300s were replaced while it was in use: what they held is brought over "
+                   "first, when the queue is opened anew",
+                   store->directory);
     return false;
 }
 
@@ -115,7 +116,7 @@ static bool lock_reading(struct store *store, struct error *why)
     char path[STATE_PATH];
     directory_path(path, store->directory, "forward.lock");
     if (!lock_directory(&store->directory_lock, store->directory)) {
-        error_set(why, "another process forwards");
+        error_set_kind(why, ERROR_BUSY, "another process forwards");
         return false;
     }
     int error = lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB);
@@ -123,7 +124,7 @@ static bool lock_reading(struct store *store, struct error *why)
         return true;
     close_lock(&store->directory_lock);
     if (error == EWOULDBLOCK)
-        error_set(why, "another process forwards");
+        error_set_kind(why, ERROR_BUSY, "another process forwards");
     else
         error_set(why, "cannot lock %.300s: %s", path, strerror(error));
     return false;
@@ -213,7 +214,7 @@ bool store_is_owned(void *state, bool *owned, struct error *words, struct error 
         return false;
     }
     if (*owned && beat_read(store->directory, beat, &age_ms))
-        beat_words(beat, words);
+        beat_words(beat, age_ms > FRESH_MS ? age_ms : 0, words);
     else
         error_set(words, *owned ? "a process forwards" : "no process forwards now");
     return true;

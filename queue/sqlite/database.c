@@ -367,6 +367,7 @@ sqlite3_stmt *database_statement(struct database *database, enum statement state
     struct source_statements *statements = statements_of(database, statement >= STATEMENT_APPEND ? number : 0);
     if (statements == NULL) {
         error_set(&database->why, "out of memory");
+        database->error = ENOMEM;
         return NULL;
     }
     sqlite3_stmt **slot = &statements->at[statement];

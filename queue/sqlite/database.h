@@ -77,7 +77,7 @@ enum statement {
     STATEMENT_LETTERS_OLDER,
     STATEMENT_LETTERS_OLDEST,
     STATEMENT_LETTER_ON_ITS_WAY,
-    STATEMENT_LETTER_DIED_AGAIN,
+    STATEMENT_ADD_LETTER,
     STATEMENT_RESOLVE_KEY,
     STATEMENT_RESOLVE_LETTER,
     STATEMENT_KEEP_KEY,
@@ -90,10 +90,9 @@ enum statement {
     STATEMENT_APPEND, /* from here on: of one source */
     STATEMENT_NEXT,
     STATEMENT_ONE,
-    STATEMENT_EXISTS,
+    STATEMENT_RECEIVED,
     STATEMENT_LETTERS_IN,
     STATEMENT_DELETE,
-    STATEMENT_ADD_LETTER,
     STATEMENT_OLDEST,
     STATEMENT_NEWEST,
     STATEMENT_FIRST_BODIES,
@@ -120,7 +119,7 @@ struct database {
     moment room_looked;     /* when the file system's room was last asked for; 0: never */
     bool room_short;        /* what it said */
     bool holds_checkpoints; /* SQLite's lock of checkpoints, while it commits with room that it has taken */
-    int error;              /* errno of the last DATABASE_FULL */
+    int error;              /* errno of the last DATABASE_FULL; of a FAILED one ENOMEM or EIO */
     struct error why;       /* of the last result that was not DONE */
 };
 

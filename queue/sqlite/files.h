@@ -78,8 +78,8 @@ int64_t reserve_given_up(const char *directory);
 /* Records, for all processes, the errno of a failed write; 0: writing works. */
 void no_room_note(const char *directory, int error);
 
-/* The same for settling; unsettled_of returns the errno recorded in the last minutes; 0: settling works, as far as is
- * known. */
+/* The same for settling, EIO standing for whatever else makes it fail; unsettled_of returns the errno recorded in the
+ * last minutes; 0: settling works, as far as is known. */
 void unsettled_note(const char *directory, int error);
 int unsettled_of(const char *directory);
 

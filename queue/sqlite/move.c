@@ -115,9 +115,9 @@ static enum database_result keep_last_accepted(const struct move *move)
 {
     int64_t newest = 0;
     enum database_result result = database_ask_with(move->database, STATEMENT_NEWEST, move->to, 0, &newest);
-    const int64_t accepted[] = {move->to, COUNT_LAST_ACCEPTED, newest};
+    const int64_t accepted[] = {move->to, COUNT_LAST_ACCEPTED, newest, clock_unix_ms()};
     return result == DATABASE_DONE && newest > 0
-               ? database_run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 3)
+               ? database_run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 4)
                : result;
 }
 
@@ -170,6 +170,10 @@ static const char *const count_texts[] = {
     "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM count WHERE source = %u AND kind IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
     "DELETE FROM count WHERE source <> %u AND source = %u",
+};
+
+/* Likewise. What the forwarder has noted is of no use for another source. */
+static const char *const note_texts[] = {
     "DELETE FROM note WHERE source <> %u AND source = %u",
     "DELETE FROM parked WHERE source <> %u AND source = %u",
 };
@@ -220,10 +224,18 @@ static int64_t number_of(const struct move *move, const char *format, enum datab
     return number;
 }
 
+static enum database_result execute_all(const struct move *move, const char *const *texts, size_t count)
+{
+    enum database_result result = DATABASE_DONE;
+    for (size_t i = 0; i < count && result == DATABASE_DONE; i++)
+        result = execute_move(move, texts[i], move->to, move->from);
+    return result;
+}
+
 /* Moves all counts in one transaction. Events that arrived for the old source meanwhile stay and count there. */
 static enum database_result move_counts(struct move *move, bool *more)
 {
-    enum database_result result = DATABASE_DONE;
+    enum database_result result = execute_all(move, note_texts, sizeof note_texts / sizeof *note_texts);
     *more = false;
     int64_t appended = number_of(move, "SELECT seq FROM sqlite_sequence WHERE name = 'event_%u'", &result);
     int64_t gone = appended - number_of(move, "SELECT count(*) FROM event_%u", &result);
@@ -235,8 +247,8 @@ static enum database_result move_counts(struct move *move, bool *more)
     int64_t passed = in < out ? in : out;
     passed = passed < gone ? passed : gone;
     result = forget_passed(move, passed);
-    for (size_t i = 0; i < sizeof count_texts / sizeof *count_texts && result == DATABASE_DONE; i++)
-        result = execute_move(move, count_texts[i], move->to, move->from);
+    if (result == DATABASE_DONE)
+        result = execute_all(move, count_texts, sizeof count_texts / sizeof *count_texts);
     return result == DATABASE_DONE ? move_sequence(move, gone, passed) : result;
 }
 

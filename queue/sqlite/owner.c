@@ -45,10 +45,14 @@ bool beat_is_of(const char *beat, const char *machine)
     return unknown || (strncmp(theirs, ours, length) == 0 && theirs[length] == ' ');
 }
 
-void beat_words(const char *beat, struct error *words)
+void beat_words(const char *beat, int64_t silent_ms, struct error *words)
 {
+    char silence[96] = "";
     const char *pid = strrchr(beat, ' ');
-    error_set(words, "process %s on %.*s", pid == NULL ? "?" : pid + 1, (int)strcspn(beat, " "), beat);
+    if (silent_ms > 0)
+        snprintf(silence, sizeof silence, ", which has shown no sign of life for %lld s (is it stopped, or hangs?)",
+                 (long long)(silent_ms / 1000));
+    error_set(words, "process %s on %.*s%s", pid == NULL ? "?" : pid + 1, (int)strcspn(beat, " "), beat, silence);
 }
 
 bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms)

@@ -236,7 +236,7 @@ static int noted(const char *directory, enum note which, int64_t *age_ms)
 {
     int error = 0;
     long long when = 0;
-    if (!read_note(directory, which, &error, &when) || !no_room_is(error))
+    if (!read_note(directory, which, &error, &when) || (which == NOTE_REFUSES && !no_room_is(error)))
         return 0;
     *age_ms = clock_unix_ms() - when;
     return error;
@@ -425,6 +425,7 @@ enum database_result database_result_of(struct database *database, int code)
     case SQLITE_NOTADB:
         return DATABASE_DAMAGED;
     default:
+        database->error = (code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM ? ENOMEM : EIO;
         return DATABASE_FAILED;
     }
 }

@@ -85,8 +85,11 @@ static const char additions[] =
     "CREATE INDEX IF NOT EXISTS letter_died ON letter (died);"
     "CREATE TRIGGER IF NOT EXISTS letter_added AFTER INSERT ON letter BEGIN"
     " UPDATE count SET n = n + length(new.body) + " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
-    "CREATE TRIGGER IF NOT EXISTS letter_removed AFTER DELETE ON letter BEGIN"
-    " UPDATE count SET n = n - length(old.body) - " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
+    /* old.body would be read, however large; length() reads none. That of builds before did */
+    "DROP TRIGGER IF EXISTS letter_removed;"
+    "CREATE TRIGGER letter_removed BEFORE DELETE ON letter BEGIN UPDATE count"
+    " SET n = n - (SELECT length(body) FROM letter WHERE id = old.id) - " ENTRY_BYTES
+    " WHERE source = 0 AND kind = 11; END;"
     "REPLACE INTO count (source, kind, n)"
     " SELECT 0, 11, coalesce(sum(length(body) + " ENTRY_BYTES "), 0) FROM letter;"
     /* letters older than this release's first run are announced before they are deleted */

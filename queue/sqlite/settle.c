@@ -4,6 +4,8 @@
 #include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,17 +19,15 @@ struct settling {
     int64_t now;     /* Unix time, ms */
     uint64_t *ids;   /* room for one of each verdict: of the events that ended, sorted once their rows are deleted */
     size_t ended;
+    int64_t received; /* when the last of those came; Unix time, ms */
     uint64_t counts[COUNT_KINDS];
 };
 
-static enum database_result bind_and_run(struct database *database, enum statement statement, uint32_t number,
-                                         const int64_t *values, size_t count)
-{
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    for (size_t i = 0; one != NULL && i < count; i++)
-        sqlite3_bind_int64(one, (int)i + 1, values[i]);
-    return database_run(database, one);
-}
+/* What settling has to know of an event: never its body. */
+struct waiting_event {
+    int64_t received; /* Unix time, ms */
+    int64_t length;   /* bytes of its body */
+};
 
 /* ---- dead letters ---- */
 
@@ -59,38 +59,65 @@ static enum database_result letter_of(const struct settling *s, uint64_t id, int
     return result;
 }
 
-/* Stores a dead letter. A replay that failed again updates its letter with the new reason. */
-static enum database_result add_dead_letter(struct settling *s, const struct verdict *verdict)
+/* Copies an event's body into its letter, which has the room for it, in pieces: it may be larger than the memory that
+ * is left, and settling that fails would fail for ever. */
+static enum database_result copy_body(const struct settling *s, int64_t event, int64_t letter)
+{
+    char table[32], piece[DATABASE_PAGE];
+    sqlite3 *db = s->database->db;
+    sqlite3_blob *from = NULL, *to = NULL;
+    snprintf(table, sizeof table, "event_%u", (unsigned)s->number);
+    int code = sqlite3_blob_open(db, "main", table, "body", event, 0, &from);
+    if (code == SQLITE_OK)
+        code = sqlite3_blob_open(db, "main", "letter", "body", letter, 1, &to);
+    int length = code == SQLITE_OK ? sqlite3_blob_bytes(from) : 0;
+    for (int at = 0; at < length && code == SQLITE_OK; at += (int)sizeof piece) {
+        int size = length - at < (int)sizeof piece ? length - at : (int)sizeof piece;
+        code = sqlite3_blob_read(from, piece, size, at);
+        if (code == SQLITE_OK)
+            code = sqlite3_blob_write(to, piece, size, at);
+    }
+    enum database_result result = database_result_of(s->database, code);
+    sqlite3_blob_close(from);
+    sqlite3_blob_close(to);
+    return result;
+}
+
+/* id: the letter's; 0: a new one. */
+static enum database_result add_letter(const struct settling *s, int64_t id, const struct verdict *verdict,
+                                       const struct waiting_event *event)
+{
+    sqlite3_stmt *add = database_statement(s->database, STATEMENT_ADD_LETTER, 0);
+    if (add != NULL) {
+        sqlite3_bind_int64(add, 1, s->number);
+        bind_identity(add, 2, verdict);
+        sqlite3_bind_int64(add, 4, event->received);
+        sqlite3_bind_int64(add, 5, s->now);
+        sqlite3_bind_text(add, 6, verdict->reason == NULL ? "" : verdict->reason, -1, SQLITE_STATIC);
+        sqlite3_bind_zeroblob64(add, 7, (sqlite3_uint64)event->length);
+        if (id != 0)
+            sqlite3_bind_int64(add, 8, id);
+        else
+            sqlite3_bind_null(add, 8);
+    }
+    enum database_result result = database_run(s->database, add);
+    return result == DATABASE_DONE ? copy_body(s, (int64_t)verdict->id, sqlite3_last_insert_rowid(s->database->db))
+                                   : result;
+}
+
+/* Stores a dead letter. A replay that failed again takes its letter's place and number; where that was deleted
+ * meanwhile it is a new one. */
+static enum database_result add_dead_letter(struct settling *s, const struct verdict *verdict,
+                                            const struct waiting_event *event)
 {
     int64_t letter = 0;
-    const char *reason = verdict->reason == NULL ? "" : verdict->reason;
-    if (s->store->any_letter) {
-        enum database_result result = letter_of(s, verdict->id, &letter);
-        if (result != DATABASE_DONE)
-            return result;
-    }
+    enum database_result result = s->store->any_letter ? letter_of(s, verdict->id, &letter) : DATABASE_DONE;
     s->store->any_letter = true;
-    if (letter != 0) {
-        sqlite3_stmt *again = database_statement(s->database, STATEMENT_LETTER_DIED_AGAIN, 0);
-        if (again != NULL) {
-            sqlite3_bind_int64(again, 1, letter);
-            sqlite3_bind_int64(again, 2, s->now);
-            sqlite3_bind_text(again, 3, reason, -1, SQLITE_STATIC);
-            bind_identity(again, 4, verdict);
-        }
-        enum database_result result = database_run(s->database, again);
-        if (result != DATABASE_DONE || sqlite3_changes(s->database->db) > 0)
-            return result; /* else the letter was deleted meanwhile, and this is a new one */
-    }
-    sqlite3_stmt *new_one = database_statement(s->database, STATEMENT_ADD_LETTER, s->number);
-    if (new_one != NULL) {
-        sqlite3_bind_int64(new_one, 1, (int64_t)verdict->id);
-        sqlite3_bind_int64(new_one, 2, s->number);
-        bind_identity(new_one, 3, verdict);
-        sqlite3_bind_int64(new_one, 5, s->now);
-        sqlite3_bind_text(new_one, 6, reason, -1, SQLITE_STATIC);
-    }
-    return database_run(s->database, new_one);
+    if (result == DATABASE_DONE && letter != 0)
+        result = database_run_with(s->database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
+    if (result != DATABASE_DONE)
+        return result;
+    return add_letter(s, letter != 0 && sqlite3_changes(s->database->db) > 0 ? letter : 0, verdict, event);
 }
 
 /* An event that was delivered, or need not be, deletes the dead letters of its identity and the one it replays. */
@@ -99,7 +126,7 @@ static enum database_result resolve_letters(const struct settling *s, const stru
     int64_t letter = 0;
     enum database_result result = letter_of(s, verdict->id, &letter);
     if (result == DATABASE_DONE && letter != 0)
-        result = bind_and_run(s->database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
+        result = database_run_with(s->database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
     if (result != DATABASE_DONE || !verdict->remember)
         return result;
     sqlite3_stmt *resolve = database_statement(s->database, STATEMENT_RESOLVE_KEY, 0);
@@ -170,7 +197,8 @@ static enum database_result commit_and_mirror(struct settling *s, const struct v
 
 /* ---- settling ---- */
 
-static enum database_result settle_one(struct settling *s, const struct verdict *verdict)
+static enum database_result settle_one(struct settling *s, const struct verdict *verdict,
+                                       const struct waiting_event *event)
 {
     static const enum count_kind kinds[] = {
         [VERDICT_DELIVERED] = COUNT_DELIVERED,
@@ -181,7 +209,7 @@ static enum database_result settle_one(struct settling *s, const struct verdict 
     enum database_result result = DATABASE_DONE;
     s->counts[kinds[verdict->kind]]++;
     if (verdict->kind == VERDICT_DEAD)
-        return add_dead_letter(s, verdict);
+        return add_dead_letter(s, verdict, event);
     if (s->store->any_letter)
         result = resolve_letters(s, verdict);
     if (result == DATABASE_DONE && verdict->remember && verdict->kind != VERDICT_DUPLICATE)
@@ -201,29 +229,19 @@ static enum database_result delete_rows(struct settling *s)
         while (end < count && ids[end] == ids[end - 1] + 1)
             end++;
         int64_t run[] = {(int64_t)ids[i], (int64_t)ids[end - 1]};
-        result = bind_and_run(s->database, STATEMENT_DELETE, s->number, run, 2);
+        result = database_run_with(s->database, STATEMENT_DELETE, s->number, run, 2);
         i = end;
     }
     return result;
 }
 
-static enum database_result note_times(struct settling *s, uint64_t newest_id)
+static enum database_result note_times(struct settling *s)
 {
-    enum database_result result;
-    sqlite3_stmt *one = database_statement(s->database, STATEMENT_ONE, s->number);
-    if (one != NULL)
-        sqlite3_bind_int64(one, 1, (int64_t)newest_id);
-    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, 0};
-    int step = database_step(s->database, one, &result);
-    if (step == SQLITE_ROW)
-        accepted[2] = sqlite3_column_int64(one, 1);
-    if (result == DATABASE_DONE)
-        sqlite3_reset(one);
-    if (result == DATABASE_DONE && step == SQLITE_ROW)
-        result = bind_and_run(s->database, STATEMENT_SET_COUNT, 0, accepted, 3);
-    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now};
+    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, s->received, s->now};
+    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now, s->now};
+    enum database_result result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, accepted, 4);
     if (result == DATABASE_DONE && s->counts[COUNT_DELIVERED] > 0)
-        result = bind_and_run(s->database, STATEMENT_SET_COUNT, 0, delivered, 3);
+        result = database_run_with(s->database, STATEMENT_SET_COUNT, 0, delivered, 4);
     return result;
 }
 
@@ -233,42 +251,45 @@ static enum database_result add_counts(struct settling *s)
     for (int kind = COUNT_DELIVERED; kind <= COUNT_DEAD && result == DATABASE_DONE; kind++) {
         int64_t values[] = {s->number, kind, (int64_t)s->counts[kind]};
         if (s->counts[kind] > 0)
-            result = bind_and_run(s->database, STATEMENT_ADD_COUNT, 0, values, 3);
+            result = database_run_with(s->database, STATEMENT_ADD_COUNT, 0, values, 3);
     }
     return result;
 }
 
-/* Whether the event still exists. After a crash or a move a verdict may refer to one that is gone, which must not be
- * counted. */
-static enum database_result event_is_there(struct settling *s, uint64_t id, bool *there)
+/* Whether the event still exists, and what is to be known of it. After a crash or a move a verdict may refer to one
+ * that is gone, which must not be counted. */
+static enum database_result look_for_event(const struct settling *s, uint64_t id, bool *there,
+                                           struct waiting_event *event)
 {
     enum database_result result;
-    sqlite3_stmt *exists = database_statement(s->database, STATEMENT_EXISTS, s->number);
-    if (exists != NULL)
-        sqlite3_bind_int64(exists, 1, (int64_t)id);
-    *there = database_step(s->database, exists, &result) == SQLITE_ROW;
+    sqlite3_stmt *one = database_statement(s->database, STATEMENT_RECEIVED, s->number);
+    if (one != NULL)
+        sqlite3_bind_int64(one, 1, (int64_t)id);
+    *there = database_step(s->database, one, &result) == SQLITE_ROW;
+    if (*there)
+        *event = (struct waiting_event){sqlite3_column_int64(one, 0), sqlite3_column_int64(one, 1)};
     if (result == DATABASE_DONE)
-        sqlite3_reset(exists);
+        sqlite3_reset(one);
     return result;
 }
 
 static enum database_result settle_all(struct settling *s, const struct verdict *verdicts, size_t count)
 {
     enum database_result result = DATABASE_DONE;
-    uint64_t newest = 0;
     s->ended = 0;
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         bool there = false;
+        struct waiting_event event = {0};
         if (verdicts[i].kind != VERDICT_LATER)
-            result = event_is_there(s, verdicts[i].id, &there);
+            result = look_for_event(s, verdicts[i].id, &there, &event);
         if (result != DATABASE_DONE || !there)
             continue;
         s->ids[s->ended++] = verdicts[i].id;
-        newest = verdicts[i].id > newest ? verdicts[i].id : newest;
-        result = settle_one(s, &verdicts[i]);
+        s->received = event.received > s->received ? event.received : s->received;
+        result = settle_one(s, &verdicts[i], &event);
     }
     if (result == DATABASE_DONE && s->ended > 0)
-        result = note_times(s, newest);
+        result = note_times(s);
     if (result == DATABASE_DONE)
         result = delete_rows(s);
     return result == DATABASE_DONE ? add_counts(s) : result;
@@ -337,9 +358,11 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
     bool good = mirror_reserve(&store->mirror, count);
     pthread_mutex_unlock(&store->mirror_lock);
     *ids = malloc(count * sizeof **ids);
-    if (!good || *ids == NULL)
-        error_set(why, "out of memory");
-    return good && *ids != NULL;
+    if (good && *ids != NULL)
+        return true;
+    error_set(why, "out of memory");
+    store->reader.error = ENOMEM;
+    return false;
 }
 
 /* Settles in one transaction; without room for it, in halves, each in a transaction, recursively down to single events.
@@ -358,7 +381,7 @@ static enum database_result settle_what_fits(struct settling *s, const struct ve
 /* Records the result for `check`, which runs in another process. */
 static void note_result(struct store *store, enum database_result result)
 {
-    if (result == DATABASE_FULL)
+    if (result == DATABASE_FULL || result == DATABASE_FAILED)
         unsettled_note(store->directory, store->reader.error);
     else if (result == DATABASE_DONE && !store->settles)
         unsettled_note(store->directory, 0);
@@ -371,6 +394,7 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     if (!has_ends(verdicts, count))
         return true; /* nothing to settle */
     if (!store_reader(store, why) || !make_room(store, count, &ids, why)) {
+        note_result(store, DATABASE_FAILED);
         free(ids);
         return false;
     }

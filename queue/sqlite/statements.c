@@ -12,7 +12,8 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
 
     [STATEMENT_ADDITIONS] = "SELECT (SELECT count(*) FROM sqlite_master"
-                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request'))"
+                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request')"
+                            " AND sql NOT LIKE '%old.body%')"
                             " + (SELECT count(*) FROM count WHERE source = 0 AND kind = 14)",
 
     [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"
@@ -31,8 +32,9 @@ const char *const statement_texts[STATEMENTS] = {
 
     [STATEMENT_ADD_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
                             " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
-    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
-                            " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
+    /* ?4: of moments, now: a later one is from before the clock was set back */
+    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3) ON CONFLICT (source, kind)"
+                            " DO UPDATE SET n = CASE WHEN n > ?4 THEN excluded.n ELSE max(n, excluded.n) END",
     [STATEMENT_COUNTS] = "SELECT kind, n FROM count WHERE source = ?1",
     [STATEMENT_SEQUENCE] = "SELECT seq FROM sqlite_sequence WHERE name = 'event_' || ?1",
 
@@ -87,8 +89,8 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_LETTERS_OLDEST] = "SELECT id, source FROM letter WHERE died < ?1 AND replayed IS NULL"
                                  " ORDER BY died LIMIT ?2",
     [STATEMENT_LETTER_ON_ITS_WAY] = "UPDATE letter SET replayed = ?2 WHERE id = ?1",
-    [STATEMENT_LETTER_DIED_AGAIN] = "UPDATE letter SET replayed = NULL, died = ?2, reason = ?3, key = ?4, updated = ?5"
-                                    " WHERE id = ?1",
+    [STATEMENT_ADD_LETTER] = "INSERT INTO letter (source, key, updated, received, died, reason, body, id)"
+                             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [STATEMENT_RESOLVE_KEY] = "DELETE FROM letter WHERE source = ?1 AND key = ?2 AND updated <= ?3",
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
     [STATEMENT_KEEP_KEY] = "INSERT INTO known (source, key, updated, at) SELECT source, key, updated, died FROM letter"
@@ -107,11 +109,10 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_APPEND] = "INSERT INTO event_%u (received, body) VALUES (?1, ?2)",
     [STATEMENT_NEXT] = "SELECT id, received, letter, body FROM event_%u WHERE id > ?1 ORDER BY id",
     [STATEMENT_ONE] = "SELECT id, received, letter, body FROM event_%u WHERE id = ?1",
-    [STATEMENT_EXISTS] = "SELECT 1 FROM event_%u WHERE id = ?1",
+    /* length() reads no body */
+    [STATEMENT_RECEIVED] = "SELECT received, length(body) FROM event_%u WHERE id = ?1",
     [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
     [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
-    [STATEMENT_ADD_LETTER] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
-                             " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
     [STATEMENT_OLDEST] = "SELECT received FROM event_%u ORDER BY id LIMIT 1",
     [STATEMENT_NEWEST] = "SELECT received FROM event_%u ORDER BY id DESC LIMIT 1",
     /* length() reads no body */

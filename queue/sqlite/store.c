@@ -73,7 +73,7 @@ void store_failed(struct store *store, enum database_result result, const struct
                   store->directory, words,
                   waits_too(store) ? "and what waits is sent only as far as it can be noted as "
                                      "delivered: where nothing can be written it waits, too"
-                                   : "and what waits is delivered");
+                                   : "and what waits is delivered, as long as others leave it the room of the reserve");
         break;
     case DATABASE_DAMAGED:
         log_write(LEVEL_ERROR,
@@ -121,8 +121,10 @@ bool store_can_be_settled(void *state, struct error *words)
 {
     const struct store *store = state;
     int error = unsettled_of(store->directory);
-    if (error != 0)
+    if (no_room_is(error))
         error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    else if (error != 0)
+        error_set(words, "the queue's database fails, and the log says why (msg=cannot_settle)");
     return error == 0;
 }
 

@@ -167,8 +167,9 @@ bool beat_is_of(const char *beat, const char *machine);
 /* Writes a heartbeat of this process. */
 void beat_write(const char *directory);
 
-/* Says in words, for people, which process a heartbeat is of: "process 4711 on HOST". */
-void beat_words(const char *beat, struct error *words);
+/* Says in words, for people, which process a heartbeat is of: "process 4711 on HOST"; and for how long there was none
+ * (ms), 0: it is fresh. */
+void beat_words(const char *beat, int64_t silent_ms, struct error *words);
 
 /* Reads the last heartbeat, "HOST BOOT PID", and its age. Returns false when there is none. */
 bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms);

@@ -1,12 +1,14 @@
-/* cron: what it mails about the disk is so. */
+/* cron: what it mails is so, and is mailed once; what it says, as forward does, where it can do nothing. */
 #include "tests/suites.h"
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support/check.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/small_disk.h"
@@ -122,12 +124,50 @@ static void lines_of_the_log_are_mailed_once(void)
     made_end();
 }
 
+/* Nobody forwards then, this process neither. */
+static void a_queue_that_cannot_be_claimed_is_wrong(void)
+{
+    static const char reason[] = "no such table";
+    char path[PATH_SIZE], event[512];
+    sqlite3 *db;
+    made_begin();
+    made_append("one", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    path_join(path, made_state(), "queue.db");
+    CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+    CU_ASSERT_EQUAL(sqlite3_exec(db, "DROP TABLE journal", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    CU_ASSERT(cron_lines(1) > 0);
+    check(strstr(ran.err, reason) != NULL, "%s", ran.err);
+    RUN(&ran, NULL, "forward");
+    check(ran.code == 4 && strstr(ran.err, reason) != NULL, "forward: %d, %s", ran.code, ran.err);
+    RUN(&ran, NULL, "queue", "set-aside", "1", "--source", "one");
+    check(ran.code != 0 && strstr(ran.err, reason) != NULL, "set-aside: %d, %s", ran.code, ran.err);
+    made_end();
+}
+
+/* The same with a server that is away. Where libpq is missing, too. */
+static void a_database_that_is_away_is_wrong(void)
+{
+    made_begin();
+    made_configure("queue = postgresql\nqueue_url = postgresql://nobody@/nothing?host=/nowhere\n" MADE_TEXT);
+    CU_ASSERT(cron_lines(1) > 0);
+    RUN(&ran, NULL, "forward");
+    check(ran.code == 4 && strstr(ran.err, "forward: ") != NULL, "forward: %d, %s", ran.code, ran.err);
+    RUN(&ran, NULL, "queue", "status");
+    check(ran.code == 4 && strstr(ran.err, "queue status: ") != NULL, "queue status: %d, %s", ran.code, ran.err);
+    RUN(&ran, NULL, "dead", "list");
+    check(ran.code == 4 && strstr(ran.err, "dead list: ") != NULL, "dead list: %d, %s", ran.code, ran.err);
+    made_end();
+}
+
 void suite_commands_cron(void)
 {
     static CU_TestInfo tests[] = {
         {"a problem is mailed once, and when it is over", a_problem_is_mailed_once_and_when_it_is_over},
         {"a faulty configuration is mailed once", a_faulty_configuration_is_mailed_once},
         {"lines of the log are mailed once", lines_of_the_log_are_mailed_once},
+        {"a queue that cannot be claimed is wrong", a_queue_that_cannot_be_claimed_is_wrong},
+        {"a database that is away is wrong", a_database_that_is_away_is_wrong},
         {"a disk is nearly full, and full", a_disk_is_nearly_full_and_full},
         CU_TEST_INFO_NULL,
     };

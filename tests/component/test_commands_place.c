@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "commands/commands_private.h"
@@ -126,6 +127,28 @@ static void a_good_upload_is_fine(void)
     CU_ASSERT_PTR_NULL(strstr(ran.out, "The place where the program runs needs attention"));
 }
 
+static void limit_files(rlim_t most)
+{
+    struct rlimit limit;
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = most;
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* With which a CGI request and its child get by, and FastCGI's threads do not. */
+static void a_limit_is_judged_by_how_it_runs(void)
+{
+    char home[PATH_SIZE];
+    struct rlimit before;
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit_files(40);
+    check_upload(home, "closecrm.cgi", 0755, 0755, true);
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "ulimit"));
+    check_upload(home, "closecrm", 0755, 0755, true);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "WRONG: the limit of open files (ulimit -n) is 40"));
+    limit_files(before.rlim_cur);
+}
+
 static void permissions_that_suexec_refuses_are_told(void)
 {
     char home[PATH_SIZE];
@@ -200,6 +223,7 @@ void suite_commands_place(void)
     static CU_TestInfo tests[] = {
         {"small limits of web servers are found", small_limits_of_web_servers_are_found},
         {"a good upload is fine", a_good_upload_is_fine},
+        {"a limit is judged by how it runs", a_limit_is_judged_by_how_it_runs},
         {"permissions that suexec refuses are told", permissions_that_suexec_refuses_are_told},
         {"a name that mod_fcgid takes is told", a_name_that_mod_fcgid_takes_is_told},
         {"a missing cron line is told", a_missing_cron_line_is_told},

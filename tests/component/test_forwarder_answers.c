@@ -302,6 +302,46 @@ static void a_slow_source_holds_up_no_other(void)
     temporary_remove(rig.directory);
 }
 
+/* How long a back-off of 2 s lasts when each further start is with this configuration: its file's name, and what it
+ * says. The first one is `conf` with "a = 1". */
+static int64_t back_off_with(const char *name, const char *text)
+{
+    struct rig rig;
+    char path[PATH_SIZE];
+    rig_prepare(&rig);
+    path_join(path, rig.directory, "conf");
+    rig.made.config.path = path;
+    CU_ASSERT_TRUE(temporary_write(rig.directory, "conf", 0600, "a = 1", 5));
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "2"});
+    rig_run(&rig);
+    moment start = clock_now();
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    for (int i = 0; i < 3; i++) {
+        rig_halt(&rig);
+        path_join(path, rig.directory, name);
+        if (text != NULL && i == 0)
+            CU_ASSERT_TRUE(temporary_write(rig.directory, name, 0600, text, strlen(text)));
+        rig_open(&rig);
+        rig_run(&rig);
+    }
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    int64_t lasted = standin_message(rig.standin, 0)->arrived - start;
+    rig_end(&rig);
+    return lasted;
+}
+
+static void back_off_does_not_start_over(void)
+{
+    CU_ASSERT_TRUE(back_off_with("conf", NULL) >= 1900);
+    CU_ASSERT_TRUE(back_off_with("conf", "a = 1") < 1900); /* it was saved again */
+    CU_ASSERT_TRUE(back_off_with("conf", "a = 2") < 1900);
+    CU_ASSERT_TRUE(back_off_with("other", "a = 1") >= 1900); /* another machine's */
+    CU_ASSERT_TRUE(back_off_with("other", "a = 2") < 1900);
+}
+
 void suite_forwarder_answers(void)
 {
     static CU_TestInfo tests[] = {
@@ -315,6 +355,7 @@ void suite_forwarder_answers(void)
         {"an answer without end is cut, its status counts", an_answer_without_end_is_cut},
         {"too much at once is halved, and grows again", too_much_at_once_is_halved},
         {"a slow source holds up no other, though the time is over", a_slow_source_holds_up_no_other},
+        {"back-off does not start over after a restart", back_off_does_not_start_over},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder answers", rig_in_memory, NULL, tests);

@@ -255,24 +255,6 @@ static void asked_pause_of_one_lane_is_told_and_ended(void)
     rig_end(&rig);
 }
 
-static void back_off_does_not_start_over(void)
-{
-    struct rig rig;
-    rig_prepare(&rig);
-    rig_open(&rig);
-    standin_fail(rig.standin,
-                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "2"});
-    rig_run(&rig);
-    moment start = clock_now();
-    rig_append(&rig, 1, 1, NULL);
-    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
-    for (int i = 0; i < 3; i++)
-        rig_restart(&rig);
-    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
-    CU_ASSERT_TRUE(standin_message(rig.standin, 0)->arrived - start >= 1900);
-    rig_end(&rig);
-}
-
 /* Processes that end before the same batch has failed often enough, as under CGI: they count together, so that the one
  * event is found which the data plane fails at, and the others are delivered. */
 static void one_that_fails_is_found_across_restarts(void)
@@ -475,7 +457,6 @@ void suite_forwarder_durable(void)
          one_that_the_data_plane_fails_at_is_parked_and_then_dead},
         {"many that the data plane fails at hold up no others", many_that_the_data_plane_fails_at_hold_up_no_others},
         {"what fails at everything is tried less and less", what_fails_at_everything_is_tried_less_and_less},
-        {"back-off does not start over after a restart", back_off_does_not_start_over},
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
         {"one that fails is found across restarts", one_that_fails_is_found_across_restarts},

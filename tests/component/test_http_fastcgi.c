@@ -3,6 +3,7 @@
 #include "tests/support/fastcgi_client.h"
 #include "tests/support/http_expect.h"
 
+#include <fastcgi.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -135,7 +136,6 @@ static void survives_garbage(void)
         {"GET / HTTP/1.0\r\n\r\n", 18},                                     /* no FastCGI at all */
         {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0", 15},                           /* one byte is missing */
         {"\1\4\0\1\0\0\0\0", 8},                                            /* parameters without a request */
-        {"\1\1\0\1\0\x08\0\0\0\x09\0\0\0\0\0\0", 16},                       /* a role that does not exist */
         {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0\1\4\0\1\0\2\0\0\xff\xff", 26}, /* a parameter's length is cut */
         {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0\1\5\0\1\0\0\0\0", 24},         /* a body before the parameters' end */
         {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0\1\4\0\1\0\4\0\0\1\1AB", 28},   /* cut between two parameters */
@@ -151,6 +151,93 @@ static void survives_garbage(void)
         close(fd);
     }
     http_expect_service(&server);
+    http_expect_stop(&server);
+}
+
+/* The server ends the request with this protocolStatus, and answers nothing to it. */
+static void expect_end(int fd, int protocol)
+{
+    struct fastcgi_answer answer;
+    CU_ASSERT_TRUE(fastcgi_read(fd, &answer, HTTP_EXPECT_MS));
+    CU_ASSERT_EQUAL(answer.protocol, protocol);
+    CU_ASSERT_EQUAL(answer.length, 0);
+    fastcgi_answer_free(&answer);
+}
+
+static void other_roles_are_refused(void)
+{
+    static const char filter[] = "\1\1\0\1\0\x08\0\0\0\3\0\0\0\0\0\0" /* its parameters' end, and a body: */
+                                 "\1\4\0\1\0\0\0\0\1\5\0\1\0\1\0\0A\1\5\0\1\0\0\0\0";
+    struct http_server_settings settings = http_expect_usual;
+    for (int tcp = 0; tcp < 2; tcp++) {
+        struct http_server server;
+        settings.tcp = tcp == 1;
+        http_expect_start(&server, &settings);
+        int fd = http_expect_connect(&server);
+        CU_ASSERT_EQUAL(write(fd, filter, sizeof filter - 1), (ssize_t)sizeof filter - 1);
+        expect_end(fd, FCGI_UNKNOWN_ROLE);
+        CU_ASSERT_TRUE(fastcgi_closes(fd, HTTP_EXPECT_MS));
+        close(fd);
+        http_expect_stop(&server);
+    }
+}
+
+/* While parameters come, and while the body does; a connection that is kept is used again. */
+static void what_is_aborted_ends(void)
+{
+    struct http_server server;
+    struct fastcgi_parameter parameters[5];
+    http_expect_start(&server, &http_expect_usual);
+    fastcgi_post(parameters, "/echo", "5");
+    int fd = fastcgi_connect(server.socket);
+    CU_ASSERT_TRUE(fastcgi_begin(fd, true, parameters) && fastcgi_body(fd, "he", 2));
+    CU_ASSERT_TRUE(fastcgi_record(fd, FCGI_ABORT_REQUEST, "", 0));
+    expect_end(fd, FCGI_REQUEST_COMPLETE);
+    CU_ASSERT_TRUE(fastcgi_send(fd, false, "/echo", "another", 7));
+    http_expect_echo(fd, "another", 7);
+    close(fd);
+    fd = fastcgi_connect(server.socket);
+    FCGI_BeginRequestBody begin = {.roleB0 = FCGI_RESPONDER};
+    CU_ASSERT_TRUE(fastcgi_record(fd, FCGI_BEGIN_REQUEST, &begin, sizeof begin));
+    CU_ASSERT_TRUE(fastcgi_record(fd, FCGI_ABORT_REQUEST, "", 0));
+    expect_end(fd, FCGI_REQUEST_COMPLETE);
+    CU_ASSERT_TRUE(fastcgi_closes(fd, HTTP_EXPECT_MS));
+    close(fd);
+    http_expect_stop(&server);
+}
+
+static void parameters_that_are_too_large_are_answered(void)
+{
+    struct http_server server;
+    size_t length = (size_t)1024 * 1024 + 1;
+    char *value = calloc(1, length);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(value);
+    memset(value, 'x', length - 1);
+    const struct fastcgi_parameter parameters[] = {{"REQUEST_METHOD", "POST"}, {"HTTP_COOKIE", value}, {NULL, NULL}};
+    http_expect_start(&server, &http_expect_usual);
+    int fd = fastcgi_connect(server.socket);
+    fastcgi_begin(fd, true, parameters);
+    http_expect_answer(fd, 431, NULL);
+    close(fd);
+    free(value);
+    http_expect_service(&server);
+    http_expect_stop(&server);
+}
+
+/* The record that ends a body is missing: what was announced has come. */
+static void a_body_that_is_there_is_not_waited_for(void)
+{
+    struct http_server_settings settings = http_expect_usual;
+    struct http_server server;
+    struct fastcgi_parameter parameters[5];
+    settings.timeout_ms = 2 * HTTP_EXPECT_MS;
+    http_expect_start(&server, &settings);
+    fastcgi_post(parameters, "/echo", "5");
+    int fd = fastcgi_connect(server.socket);
+    CU_ASSERT_TRUE(fastcgi_begin(fd, false, parameters) && fastcgi_body(fd, "hello", 5));
+    http_expect_echo(fd, "hello", 5);
+    CU_ASSERT_TRUE(fastcgi_closes(fd, HTTP_EXPECT_MS));
+    close(fd);
     http_expect_stop(&server);
 }
 
@@ -195,6 +282,10 @@ void suite_http_fastcgi(void)
         {"a large answer is whole", large_answers_are_whole},
         {"4 MB come through", large_bodies_come_through},
         {"garbage is survived", survives_garbage},
+        {"other roles are refused", other_roles_are_refused},
+        {"what is aborted ends", what_is_aborted_ends},
+        {"parameters that are too large are answered", parameters_that_are_too_large_are_answered},
+        {"a body that is there is not waited for", a_body_that_is_there_is_not_waited_for},
         {"200 connections at once", serves_200_connections_at_once},
         {"only listed hosts may connect", only_listed_hosts_may_connect},
         CU_TEST_INFO_NULL,

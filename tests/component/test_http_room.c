@@ -167,7 +167,7 @@ static void is_answered_without_memory(void)
     CU_ASSERT_TRUE(fastcgi_read(ends[0], &answer, HTTP_EXPECT_MS));
     CU_ASSERT_EQUAL(answer.status, 503);
     CU_ASSERT_PTR_NOT_NULL(strstr(answer.text, "\r\nRetry-After: "));
-    CU_ASSERT_STRING_EQUAL(answer.body, "{\"error\": \"out of memory: send it again later\"}\n");
+    CU_ASSERT_STRING_EQUAL(answer.body, "{\"error\": \"out of memory or of descriptors: send it again later\"}\n");
     fastcgi_answer_free(&answer);
     close(ends[0]);
     close(ends[1]);

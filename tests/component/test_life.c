@@ -9,6 +9,7 @@
 #include "tests/support/temporary.h"
 
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,6 +253,26 @@ static void a_queue_that_cannot_be_opened_is_told(void)
     rig_stop(&rig);
 }
 
+/* Not as if another process forwarded. */
+static void a_queue_that_cannot_be_claimed_is_told(void)
+{
+    struct rig rig;
+    struct error why = {0};
+    char path[PATH_SIZE];
+    sqlite3 *db;
+    rig_start(&rig);
+    append(&rig, "one", "ev_1");
+    path_join(path, rig.state, "queue.db");
+    CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+    CU_ASSERT_EQUAL(sqlite3_exec(db, "ALTER TABLE journal RENAME TO away", NULL, NULL, NULL), SQLITE_OK);
+    CU_ASSERT_EQUAL(bounded_forward(&rig.made.config, clock_now() + PATIENCE_MS, &why), BOUNDED_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "no such table"));
+    CU_ASSERT_EQUAL(sqlite3_exec(db, "ALTER TABLE away RENAME TO journal", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    CU_ASSERT_EQUAL(forward_for(&rig, PATIENCE_MS), BOUNDED_DONE);
+    rig_stop(&rig);
+}
+
 /* Two CGI children: each appends one event and forwards. */
 struct visitor {
     const struct rig *rig;
@@ -322,6 +343,7 @@ void suite_life(void)
         {"or left to who has come", or_left_to_who_has_come},
         {"what came while another ended is delivered", what_came_while_another_ended_is_delivered},
         {"a queue that cannot be opened is told", a_queue_that_cannot_be_opened_is_told},
+        {"a queue that cannot be claimed is told", a_queue_that_cannot_be_claimed_is_told},
         {"no event lies between two children", no_event_lies_between_two_children},
         {"cron leaves a mark", cron_leaves_a_mark},
         CU_TEST_INFO_NULL,

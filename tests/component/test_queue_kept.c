@@ -3,6 +3,7 @@
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/queue_rig.h"
+#include "tests/support/shifted_clock.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -152,6 +153,22 @@ static void settled_events_are_gone_counted_and_known(void)
     queue_close(queue);
 }
 
+/* When events came and were delivered, once the clock is right again. */
+static void a_clock_that_was_ahead_is_got_over(void)
+{
+    struct queue *queue = open_new("ahead");
+    queue_rig_claim(queue);
+    for (uint64_t id = 1; id <= 2; id++) {
+        shifted_clock_set(id == 1 ? 24 : 0);
+        queue_rig_append(queue, "one", "body");
+        settle(queue, "one", verdict_on(id, VERDICT_DELIVERED, (unsigned)id, NULL));
+    }
+    struct counts counts = queue_rig_counts(queue, "one");
+    CU_ASSERT_EQUAL(counts.delivered, 2);
+    CU_ASSERT_TRUE(counts.last_accepted_ms <= clock_unix_ms() && counts.last_delivered_ms <= clock_unix_ms());
+    queue_close(queue);
+}
+
 static void dead_letters_are_kept_replayed_and_resolved(void)
 {
     struct error why;
@@ -243,6 +260,7 @@ static void one_process_owns_the_reading(void)
     snprintf(words, sizeof words, "process %ld on %.63s", (long)getpid(), host);
     CU_ASSERT_FALSE(queue_claim(second, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "another process forwards");
+    CU_ASSERT_EQUAL(why.kind, ERROR_BUSY);
     bool owned = false;
     CU_ASSERT_TRUE(queue_is_owned(second, &owned, &why, &why));
     CU_ASSERT_TRUE(owned);
@@ -370,6 +388,7 @@ static CU_TestInfo tests[] = {
     {"events survive and keep their order", events_survive_and_keep_their_order},
     {"an id is never used twice", an_id_is_never_used_twice},
     {"settled events are gone, counted once and known", settled_events_are_gone_counted_and_known},
+    {"a clock that was ahead is got over", a_clock_that_was_ahead_is_got_over},
     {"dead letters are kept, replayed and resolved", dead_letters_are_kept_replayed_and_resolved},
     {"delivering resolves dead letters of the identity", delivering_resolves_dead_letters_of_the_same_identity},
     {"the forwarder's notes survive", notes_survive},

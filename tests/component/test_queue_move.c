@@ -281,6 +281,22 @@ static void there_and_back_changes_nothing(void)
     queue_close(queue);
 }
 
+/* Also where nothing was moved: what the forwarder has noted is the old source's. */
+static void an_empty_source_keeps_no_notes(void)
+{
+    struct error why = {0};
+    struct moved moved;
+    struct notes notes = {.tries = 7, .next_ms = 1, .parked_count = 1};
+    notes.parked[0].id = 1;
+    struct queue *queue = open_queue("empty");
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    CU_ASSERT(queue_note(queue, "one", &notes, true, &why));
+    CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
+    CU_ASSERT(queue_notes(queue, "one", &notes, &why));
+    check(notes.tries == 0 && notes.parked_count == 0, "tries %u, parked %u", notes.tries, notes.parked_count);
+    queue_close(queue);
+}
+
 void suite_queue_move(void)
 {
     static CU_TestInfo tests[] = {
@@ -289,6 +305,7 @@ void suite_queue_move(void)
         {"killed at each step, it goes on", killed_at_each_step_it_goes_on},
         {"the last acceptance stays", the_last_acceptance_stays},
         {"there and back changes nothing", there_and_back_changes_nothing},
+        {"an empty source keeps no notes", an_empty_source_keeps_no_notes},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue move", make_directory, remove_directory, tests);

@@ -3,12 +3,14 @@
 #include "tests/suites.h"
 #include "tests/support/queue_rig.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 60000
@@ -134,12 +136,35 @@ static void a_backup_is_a_queue(void)
     queue_close(queue);
 }
 
+/* As by SIGSTOP: it keeps its lock. */
+static void an_owner_that_is_silent_is_told(void)
+{
+    struct error why = {0}, words = {0};
+    struct timespec times[2];
+    char path[PATH_SIZE];
+    bool owned = false;
+    struct queue *queue = open_new("silent"), *other = open_again();
+    queue_rig_claim(queue);
+    CU_ASSERT_TRUE(queue_is_owned(other, &owned, &words, &why) && owned);
+    CU_ASSERT_PTR_NULL(strstr(words.text, "no sign of life"));
+    clock_gettime(CLOCK_REALTIME, &times[0]);
+    times[0].tv_sec -= 300;
+    times[1] = times[0];
+    path_join(path, state, "forward.beat");
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, times, 0), 0);
+    CU_ASSERT_TRUE(queue_is_owned(other, &owned, &words, &why) && owned);
+    CU_ASSERT_PTR_NOT_NULL(strstr(words.text, ", which has shown no sign of life for 300 s"));
+    queue_close(other);
+    queue_close(queue);
+}
+
 void suite_queue_sqlite(void)
 {
     static CU_TestInfo tests[] = {
         {"others cannot get in", others_cannot_get_in},
         {"a damaged queue is moved aside and salvaged", a_damaged_queue_is_moved_aside_and_salvaged},
         {"a backup is a queue", a_backup_is_a_queue},
+        {"an owner that is silent is told", an_owner_that_is_silent_is_told},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite", make_directory, remove_directory, tests);

@@ -1,15 +1,20 @@
 /* Each of SQLite's allocations fails once while the queue is opened or read: no transaction stays open, which would
- * lock out all that write and let its own connection begin no other; and with memory everything works again. */
+ * lock out all that write and let its own connection begin no other; and with memory everything works again. Settling
+ * takes no memory for bodies, and says to all processes that it fails. */
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "queue/sqlite/database.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/http_expect.h"
 #include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 60000
 #define CALLS_MOST 5000
+#define LARGE ((size_t)4 * 1024 * 1024) /* bytes of an event */
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
@@ -21,20 +26,22 @@ static sqlite3_mem_methods usual;
 /* What the housekeeper allocates would make n mean something else each time. */
 static _Thread_local bool counts;
 static _Thread_local unsigned left;
+static _Thread_local size_t largest; /* allocation since it was set to 0 */
 
-static bool fails(void)
+static bool fails(int size)
 {
+    largest = (size_t)size > largest ? (size_t)size : largest;
     return counts && left > 0 && --left == 0;
 }
 
 static void *take(int size)
 {
-    return fails() ? NULL : usual.xMalloc(size);
+    return fails(size) ? NULL : usual.xMalloc(size);
 }
 
 static void *take_more(void *old, int size)
 {
-    return fails() ? NULL : usual.xRealloc(old, size);
+    return fails(size) ? NULL : usual.xRealloc(old, size);
 }
 
 /* SQLite takes other functions only while it is not in use. Without slots of a connection's own each allocation is met,
@@ -146,11 +153,84 @@ static void reading_leaves_no_transaction_open(void)
     }
 }
 
+/* ---- settling ---- */
+
+static void settling_reads_no_body(void)
+{
+    /* the letter of the first that dies is replayed, dies again, is replayed, and is delivered */
+    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DUPLICATE, VERDICT_DROPPED,
+                                              VERDICT_DEAD,      VERDICT_DEAD,      VERDICT_DELIVERED};
+    struct error why = {0};
+    struct letters letters = {0};
+    char *body = http_expect_body(LARGE);
+    path_join(state, directory, "large");
+    struct queue *queue = queue_rig_open(&made);
+    queue_rig_claim(queue);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t letter = 1;
+        size_t replayed = 0;
+        bool there = i < 4 ? queue_append(queue, "one", body, LARGE, clock_now() + PATIENCE_MS, &why) == QUEUE_STORED
+                           : queue_replay(queue, &letter, 1, &replayed, &why) && replayed == 1;
+        CU_ASSERT_TRUE(there);
+        CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, LARGE, &found, &why), 1);
+        struct verdict verdict = {.id = found.at[0].id, .kind = kinds[i]};
+        largest = 0;
+        CU_ASSERT_TRUE(queue_settle(queue, "one", &verdict, 1, &why));
+        check(largest > 0 && largest < LARGE / 16, "verdict %d: an allocation of %zu bytes", (int)kinds[i], largest);
+        if (kinds[i] != VERDICT_DEAD)
+            continue;
+        CU_ASSERT_EQUAL_FATAL(queue_letters(queue, "one", 0, 2, 2 * LARGE, &letters, &why), 1);
+        CU_ASSERT_TRUE(letters.at[0].id == letter && letters.at[0].length == LARGE);
+        CU_ASSERT_EQUAL(memcmp(letters.at[0].body, body, LARGE), 0);
+    }
+    CU_ASSERT_EQUAL(queue_letters(queue, "one", 0, 1, LARGE, &letters, &why), 0);
+    letters_free(&letters);
+    queue_close(queue);
+    free(body);
+}
+
+/* Returns whether there was an n-th allocation. */
+static bool fail_to_settle(enum verdict_kind kind, unsigned n, unsigned *failures)
+{
+    struct error why = {0}, words = {0};
+    struct queue *queue = queue_rig_open(&made), *other = queue_rig_open(&made);
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "body");
+    CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, 1 << 20, &found, &why), 1);
+    struct verdict verdict = {.id = found.at[0].id, .kind = kind};
+    fail(n);
+    bool good = queue_settle(queue, "one", &verdict, 1, &why);
+    bool failed = fail(0);
+    check(queue_can_be_settled(other, &words) == good, "allocation %u, settled %d, but others see \"%s\"", n, good,
+          words.text);
+    *failures += !good;
+    CU_ASSERT_TRUE(good || queue_settle(queue, "one", &verdict, 1, &why));
+    check(queue_can_be_settled(other, &words), "allocation %u: settled then, but others see \"%s\"", n, words.text);
+    queue_close(other);
+    queue_close(queue);
+    return failed;
+}
+
+static void all_processes_see_that_settling_fails(void)
+{
+    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DEAD};
+    path_join(state, directory, "unsettled");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned n = 1, failures = 0;
+        while (n < CALLS_MOST && fail_to_settle(kinds[i], n, &failures))
+            n++;
+        printf("(%u allocations, %u failures) ", n - 1, failures);
+        CU_ASSERT(n < CALLS_MOST && failures > 5);
+    }
+}
+
 void suite_queue_sqlite_memory(void)
 {
     static CU_TestInfo tests[] = {
         {"opening leaves no transaction open", opening_leaves_no_transaction_open},
         {"reading leaves no transaction open", reading_leaves_no_transaction_open},
+        {"settling reads no body", settling_reads_no_body},
+        {"all processes see that settling fails", all_processes_see_that_settling_fails},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite memory", set_up, tear_down, tests);

@@ -1,6 +1,6 @@
 /* A source that had a signature key is never open because the key is gone: it is noted beside the keys and in the
  * database, and only `signature_key = none` takes it back. */
-#include "config/keyring.h"
+#include "kept/keys.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
@@ -149,7 +149,7 @@ static void the_database_notes_it_too(void)
     rig.config.state_dir = state;
     queue_close(queue_open(&rig.config, &why));
     struct held_key key = {.source = "acme", .subscription = "whsub_1"};
-    CU_ASSERT(keyring_store(state, &key, KEY, "https://x", &why));
+    CU_ASSERT(kept_key_store(&rig.config, &key, KEY, "https://x", &why));
     queue_close(queue_open(&rig.config, &why)); /* whichever command comes next */
     lose(&rig, "state/keys");
     lose(&rig, "state/signed");
@@ -176,7 +176,7 @@ static void the_note_follows_the_subscriptions(void)
     webhook_rig_store_key(&rig, "acme", "whsub_2", KEY);
     webhook_rig_store_key(&rig, "acme", "whsub_22", KEY);
     CU_ASSERT_EQUAL(signed_look(&rig.config, acme, &words), SIGNED_HELD);
-    CU_ASSERT(keyring_remove(rig.directory, "acme", "whsub_22", &why)); /* unsubscribed: nothing is missing */
+    CU_ASSERT(kept_key_remove(&rig.config, "acme", "whsub_22", &why)); /* unsubscribed: nothing is missing */
     CU_ASSERT_EQUAL(signed_look(&rig.config, acme, &words), SIGNED_HELD);
     lose(&rig, "keys/acme-whsub_1.key");
     CU_ASSERT_EQUAL(signed_look(&rig.config, acme, &words), SIGNED_PART);
@@ -187,7 +187,7 @@ static void the_note_follows_the_subscriptions(void)
     CU_ASSERT(signed_is_noted(rig.directory, "beta") && !signed_is_noted(rig.directory, "acme"));
     CU_ASSERT_EQUAL(signed_look(&rig.config, beta, &words), SIGNED_LOST);
     CU_ASSERT(strstr(words.text, "whsub_2") != NULL);
-    CU_ASSERT(keyring_remove(rig.directory, "beta", "whsub_2", &why));
+    CU_ASSERT(kept_key_remove(&rig.config, "beta", "whsub_2", &why));
     CU_ASSERT_EQUAL(signed_look(&rig.config, beta, &words), SIGNED_LOST); /* that it had one stays */
     webhook_rig_end(&rig);
 }

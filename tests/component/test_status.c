@@ -1,6 +1,6 @@
 /* The status page: who may see it, what it shows, what it must never show, what can be done on it. Against a real queue
  * with a waiting event and dead letters in it. */
-#include "config/keyring.h"
+#include "kept/keys.h"
 #include "queue/inspect.h"
 #include "status/status_private.h"
 #include "tests/suites.h"
@@ -266,11 +266,11 @@ static void test_a_key_of_subscribe(void)
     CU_ASSERT_EQUAL(ask("GET", "/status", "source=two", STATUS_RIGHT, NULL), 200);
     CU_ASSERT(shows("The source has no signature key: the write key must be in the URL."));
     CU_ASSERT(shows("Show with key"));
-    CU_ASSERT(keyring_store(rig.state, &key, hex, "https://h/two", &why));
+    CU_ASSERT(kept_key_store(&rig.made.config, &key, hex, "https://h/two", &why));
     CU_ASSERT_EQUAL(ask("GET", "/status", "source=two", STATUS_RIGHT, NULL), 200);
     CU_ASSERT(shows("Signed requests are taken, and no others: key of whsub_seen ("));
     CU_ASSERT_FALSE(shows("Show with key"));
-    CU_ASSERT(keyring_remove(rig.state, "two", "whsub_seen", &why));
+    CU_ASSERT(kept_key_remove(&rig.made.config, "two", "whsub_seen", &why));
     char path[PATH_SIZE];
     path_join(path, rig.state, "signed/two");
     CU_ASSERT_EQUAL(unlink(path), 0);

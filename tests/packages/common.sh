@@ -41,6 +41,38 @@ wait_for() {
     done
 }
 
+# ended PID: it runs no longer.
+ended() {
+    ! grep -qs '^State:.[^Z]' "/proc/$1/status"
+}
+
+# stopped PID [SIGNALLED]: ends SIGNALLED, PID itself unless given, by SIGTERM, and waits for PID, a process of this shell;
+# returns its status. What does not end in a minute is shown and killed: a failure.
+stopped() {
+    # shellcheck disable=SC2086 # process ids
+    kill -TERM ${2-$1}
+    wait_for 60 ended "$1" || {
+        echo "FAILED: process $1 does not end; it was to be told by a signal to '${2-$1}'"
+        failures=$((failures + 1))
+        processes
+        kill -KILL "$1"
+    }
+    wait "$1"
+}
+
+# program_of JOB: the process of a command in the background. Where a function began it, the shell may be between.
+program_of() {
+    case $(readlink "/proc/$1/exe") in
+    */bash) pgrep -P "$1" | head -n 1 ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# The processes of all parts, for whoever looks for the one that hangs.
+processes() {
+    ps -eo pid,ppid,user:10,etimes,stat,wchan:20,args --forest | cut -c 1-200
+}
+
 # ---- chroots ----
 
 # The mirror that this machine's apt uses; nothing: debootstrap's own.
@@ -257,7 +289,7 @@ standin_up() {
 
 # Sets messages, repeated and refused to what it counted in its life.
 standin_down() {
-    kill -TERM "$standin_pid" && wait "$standin_pid"
+    stopped "$standin_pid"
     eval "$(awk '/^total/ { for (i = 2; i <= NF; i++) print $i }' $work/standin.log)"
 }
 

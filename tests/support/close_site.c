@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/support/check.h"
+#include "tests/support/durable.h"
 
 #define COMMAND_MS 600000
 
@@ -20,10 +21,10 @@ void close_site_configure(struct close_site *site, const char *key, const char *
     char text[4096];
     int length = snprintf(text, sizeof text,
                           "data_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY "\n"
-                          "close_api_key = %s\nclose_api_url = %s\nreconcile_interval = %s\n%s\n",
+                          "close_api_key = %s\nclose_api_url = %s\nreconcile_interval = %s\n%s%s\n",
                           site->site.standin_port, key == NULL ? CLOSE_API_KEY : key,
                           url == NULL ? standin_close_url(site->close) : url, site->reconciles ? "1m" : "0s",
-                          more == NULL ? "" : more);
+                          durable_is_postgresql() ? durable_queue_lines() : "", more == NULL ? "" : more);
     CU_ASSERT(temporary_write(site->site.directory, "closecrm.conf", 0600, text, (size_t)length));
 }
 
@@ -39,7 +40,7 @@ bool close_site_open(struct close_site *site, const struct setup *setup, const s
                      const char *more)
 {
     *site = (struct close_site){.close = standin_close_start(options), .starts = 1};
-    if (!site_open(&site->site, setup, NULL))
+    if (!durable_new_queue() || !site_open(&site->site, setup, NULL))
         return false;
     if (setup->spawned)
         close_site_stop_program(site);

@@ -58,10 +58,26 @@ int durable_end_postgresql(void)
     return 0;
 }
 
+bool durable_is_postgresql(void)
+{
+    return server.directory[0] != '\0';
+}
+
+void durable_lose_key(const char *subscription)
+{
+    char sql[300];
+    snprintf(sql, sizeof sql,
+             "DELETE FROM closecrm.kept WHERE path LIKE 'keys/%%-%s.key';"
+             " UPDATE closecrm.kept SET version = version + 1 WHERE path = ''",
+             subscription);
+    if (durable_is_postgresql())
+        free(postgresql_run(url, sql));
+}
+
 const char *durable_queue_lines(void)
 {
     static char lines[POSTGRESQL_URL + 64];
-    if (server.directory[0] == '\0')
+    if (!durable_is_postgresql())
         return "queue = sqlite\n";
     snprintf(lines, sizeof lines, "queue = postgresql\nqueue_url = %s\nconfine = yes\n", url);
     return lines;
@@ -69,7 +85,7 @@ const char *durable_queue_lines(void)
 
 void durable_queue_config(struct config *config)
 {
-    config->queue = server.directory[0] == '\0' ? QUEUE_SQLITE : QUEUE_POSTGRESQL;
+    config->queue = durable_is_postgresql() ? QUEUE_POSTGRESQL : QUEUE_SQLITE;
     config->queue_url = url;
 }
 
@@ -79,10 +95,15 @@ static const char *with_queue(const char *more, char lines[2048])
     return lines;
 }
 
+bool durable_new_queue(void)
+{
+    return !durable_is_postgresql() || check(postgresql_database(&server, url), "a database is made");
+}
+
 bool durable_open(struct site *site, const struct setup *setup, const char *more)
 {
     char lines[2048];
-    if (server.directory[0] != '\0' && !check(postgresql_database(&server, url), "a database is made"))
+    if (!durable_new_queue())
         return false;
     return site_open(site, setup, with_queue(more, lines));
 }

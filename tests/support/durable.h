@@ -26,6 +26,14 @@ int durable_use_postgresql(void);
 /* Stops the server. Returns 0. */
 int durable_end_postgresql(void);
 
+/* Makes a database for a site that is opened otherwise than by durable_open. Returns false when that failed. */
+bool durable_new_queue(void);
+
+bool durable_is_postgresql(void);
+
+/* Loses a signature key that the database has; the machine's is the test's. */
+void durable_lose_key(const char *subscription);
+
 /* The configuration's lines that say which queue it is, and the same in a struct; the texts are static. */
 const char *durable_queue_lines(void);
 void durable_queue_config(struct config *config);

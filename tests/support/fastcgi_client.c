@@ -64,6 +64,19 @@ bool fastcgi_record(int fd, int type, const void *data, size_t length)
     return write_all(fd, &header, sizeof header) && write_all(fd, data, length);
 }
 
+/* In records; no bytes: the stream's end. */
+static bool send_stream(int fd, int type, const char *data, size_t length)
+{
+    do {
+        size_t piece = length < 65528 ? length : 65528;
+        if (!fastcgi_record(fd, type, data, piece))
+            return false;
+        data += piece;
+        length -= piece;
+    } while (length > 0);
+    return true;
+}
+
 static void append_length(struct buffer *out, size_t length)
 {
     unsigned char bytes[] = {(unsigned char)(length >> 24 | 0x80), (unsigned char)(length >> 16 & 0xff),
@@ -85,22 +98,14 @@ bool fastcgi_begin(int fd, bool keep, const struct fastcgi_parameter *parameters
         buffer_text(&pairs, parameters->value);
     }
     bool sent = fastcgi_record(fd, FCGI_BEGIN_REQUEST, &begin, sizeof begin) &&
-                fastcgi_record(fd, FCGI_PARAMS, pairs.data, pairs.length) && fastcgi_record(fd, FCGI_PARAMS, "", 0);
+                send_stream(fd, FCGI_PARAMS, pairs.data, pairs.length) && fastcgi_record(fd, FCGI_PARAMS, "", 0);
     buffer_free(&pairs);
     return sent;
 }
 
 bool fastcgi_body(int fd, const void *data, size_t length)
 {
-    const char *at = data;
-    do {
-        size_t piece = length < 65528 ? length : 65528;
-        if (!fastcgi_record(fd, FCGI_STDIN, at, piece))
-            return false;
-        at += piece;
-        length -= piece;
-    } while (length > 0);
-    return true;
+    return send_stream(fd, FCGI_STDIN, data, length);
 }
 
 void fastcgi_post(struct fastcgi_parameter *parameters, const char *path, const char *length)
@@ -159,7 +164,7 @@ static void take_apart(struct fastcgi_answer *answer)
 
 bool fastcgi_read(int fd, struct fastcgi_answer *answer, int timeout_ms)
 {
-    char scrap[65536 + 256];
+    char scrap[65536 + 256] = {0};
     moment deadline = clock_now() + timeout_ms;
     struct buffer text = {0};
     *answer = (struct fastcgi_answer){0};
@@ -171,6 +176,8 @@ bool fastcgi_read(int fd, struct fastcgi_answer *answer, int timeout_ms)
         if (header.type == FCGI_STDOUT)
             buffer_append(&text, scrap, length);
         answer->ended = header.type == FCGI_END_REQUEST;
+        if (answer->ended && length == sizeof(FCGI_EndRequestBody))
+            answer->protocol = (unsigned char)scrap[offsetof(FCGI_EndRequestBody, protocolStatus)];
     }
     answer->closed = !answer->ended && clock_until(deadline) > 0;
     buffer_append(&text, "", 1);

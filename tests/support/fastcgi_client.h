@@ -11,7 +11,8 @@ struct fastcgi_answer {
     size_t length;
     int status;       /* of the Status line; 0: none came */
     const char *body; /* behind the headers; "" when there is none */
-    bool ended;       /* END_REQUEST came */
+    bool ended;       /* END_REQUEST came, ... */
+    int protocol;     /* ... with this protocolStatus */
     bool closed;      /* the connection was closed before that */
 };
 

@@ -30,6 +30,7 @@ void made_facts_well(struct made_facts *made)
                                  .queue_works = true,
                                  .is_durable = true,
                                  .is_owned = true,
+                                 .owner = {.text = "process 4711 on web1"},
                                  .watching_since_ms = NOW - 60000,
                                  .disk_free = UINT64_MAX,
                                  .source = &made->one,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kept/keys.h"
 #include "tests/support/http_fake.h"
 #include "tests/support/signature.h"
 
@@ -72,5 +73,5 @@ void webhook_rig_store_key(const struct webhook_rig *rig, const char *source, co
     struct held_key key = {.created_ms = 1};
     snprintf(key.source, sizeof key.source, "%s", source);
     snprintf(key.subscription, sizeof key.subscription, "%s", subscription);
-    CU_ASSERT(keyring_store(rig->directory, &key, hex, "https://x", &why));
+    CU_ASSERT(kept_key_store(&rig->config, &key, hex, "https://x", &why));
 }

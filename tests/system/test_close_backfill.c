@@ -4,6 +4,7 @@
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/close_site.h"
+#include "tests/support/durable.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -458,19 +459,25 @@ static void killed_within_a_window(void)
     close_site_close(&site);
 }
 
+static CU_TestInfo tests[] = {
+    {"many events, everything goes wrong, killed three times", many_and_everything_goes_wrong},
+    {"killed within a window", killed_within_a_window},
+    {"only what is asked for, whether Close wants a filter or not", only_what_is_asked_for},
+    {"a filter leaves events out", a_filter_leaves_events_out},
+    {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
+    {"30 days are the limit", thirty_days_are_the_limit},
+    {"a failed read is no end", a_failed_read_is_no_end},
+    {"output that nobody takes holds nothing up", output_that_nobody_takes_holds_nothing_up},
+    {"a terminal that is stopped holds up no other command about subscriptions", subscriptions_are_not_held_up},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_close_backfill(void)
 {
-    static CU_TestInfo tests[] = {
-        {"many events, everything goes wrong, killed three times", many_and_everything_goes_wrong},
-        {"killed within a window", killed_within_a_window},
-        {"only what is asked for, whether Close wants a filter or not", only_what_is_asked_for},
-        {"a filter leaves events out", a_filter_leaves_events_out},
-        {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
-        {"30 days are the limit", thirty_days_are_the_limit},
-        {"a failed read is no end", a_failed_read_is_no_end},
-        {"output that nobody takes holds nothing up", output_that_nobody_takes_holds_nothing_up},
-        {"a terminal that is stopped holds up no other command about subscriptions", subscriptions_are_not_held_up},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("close backfill", NULL, NULL, tests);
+}
+
+void suite_close_backfill_postgresql(void)
+{
+    suite_add("close backfill postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }

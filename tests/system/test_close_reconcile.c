@@ -195,6 +195,7 @@ static void both_ways_give_the_same_message(void)
 
         /* another queue knows nothing: the same event again, this time out of the log */
         close_site_stop_program(&site);
+        CU_ASSERT(durable_new_queue());
         close_site_configure(&site, NULL, NULL, "state_dir = other");
         standin_forget(site.site.standin);
         CU_ASSERT(temporary_directory(site.site.directory, "other"));
@@ -476,24 +477,30 @@ static void a_rotation_loses_nothing(void)
     close_site_close(&site);
 }
 
+static CU_TestInfo tests[] = {
+    {"5,000 events, 500 of them cleared by a pause", what_a_pause_cleared_arrives},
+    {"a paused subscription is activated by itself", a_paused_one_is_activated_by_itself},
+    {"what mod_fcgid refuses arrives", what_the_web_server_refuses_arrives},
+    {"webhook and Event Log give the same message", both_ways_give_the_same_message},
+    {"merged events bring the newest state", merged_events_bring_the_newest_state},
+    {"late events are found a day after", late_events_are_found_a_day_after},
+    {"a failed read claims nothing", a_failed_read_claims_nothing},
+    {"the program reconciles by itself", the_program_reconciles_by_itself},
+    {"a stop cuts reconciling short", a_stop_cuts_reconciling_short},
+    {"cron reconciles what is due", cron_reconciles_what_is_due},
+    {"one that was stopped is named", one_that_was_stopped_is_named},
+    {"one that is at it is no alarm", one_that_is_at_it_is_no_alarm},
+    {"cron reconciles in spite of a backlog", cron_reconciles_in_spite_of_a_backlog},
+    {"a rotation under load loses nothing", a_rotation_loses_nothing},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_close_reconcile(void)
 {
-    static CU_TestInfo tests[] = {
-        {"5,000 events, 500 of them cleared by a pause", what_a_pause_cleared_arrives},
-        {"a paused subscription is activated by itself", a_paused_one_is_activated_by_itself},
-        {"what mod_fcgid refuses arrives", what_the_web_server_refuses_arrives},
-        {"webhook and Event Log give the same message", both_ways_give_the_same_message},
-        {"merged events bring the newest state", merged_events_bring_the_newest_state},
-        {"late events are found a day after", late_events_are_found_a_day_after},
-        {"a failed read claims nothing", a_failed_read_claims_nothing},
-        {"the program reconciles by itself", the_program_reconciles_by_itself},
-        {"a stop cuts reconciling short", a_stop_cuts_reconciling_short},
-        {"cron reconciles what is due", cron_reconciles_what_is_due},
-        {"one that was stopped is named", one_that_was_stopped_is_named},
-        {"one that is at it is no alarm", one_that_is_at_it_is_no_alarm},
-        {"cron reconciles in spite of a backlog", cron_reconciles_in_spite_of_a_backlog},
-        {"a rotation under load loses nothing", a_rotation_loses_nothing},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("close reconcile", NULL, NULL, tests);
+}
+
+void suite_close_reconcile_postgresql(void)
+{
+    suite_add("close reconcile postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }

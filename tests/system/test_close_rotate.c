@@ -9,6 +9,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/close_site.h"
+#include "tests/support/durable.h"
 
 #define MINUTE INT64_C(60000)
 
@@ -218,6 +219,7 @@ static void a_new_one_whose_key_is_gone(void)
         snprintf(name, sizeof name, "state/keys/default-%s.key", work.new);
         path_join(path, work.site.site.directory, name);
         CU_ASSERT_EQUAL(remove(path), 0);
+        durable_lose_key(work.new);
         CU_ASSERT_EQUAL(CLOSE_RUN(&work.site, "reconcile"), 1);
         check_says(&work, "reconcile", "unsubscribe ");
         CU_ASSERT_EQUAL(standin_close_subscriptions(work.site.close), 2);
@@ -264,19 +266,25 @@ static void the_program_calls_it_off(void)
     close_site_close(&work.site);
 }
 
+static CU_TestInfo tests[] = {
+    {"a new one that is unsubscribed", a_new_one_that_is_unsubscribed},
+    {"a new one that is removed in Close", a_new_one_that_is_removed_in_close},
+    {"a new one that is paused", a_new_one_that_is_paused},
+    {"a new one that Close pauses", a_new_one_that_close_pauses},
+    {"a new one that goes while the log is read", a_new_one_that_goes_while_the_log_is_read},
+    {"a new one of which nothing is known", a_new_one_of_which_nothing_is_known},
+    {"a new one whose key is gone", a_new_one_whose_key_is_gone},
+    {"an old one that is unsubscribed", an_old_one_that_is_unsubscribed},
+    {"the program calls it off", the_program_calls_it_off},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_close_rotate(void)
 {
-    static CU_TestInfo tests[] = {
-        {"a new one that is unsubscribed", a_new_one_that_is_unsubscribed},
-        {"a new one that is removed in Close", a_new_one_that_is_removed_in_close},
-        {"a new one that is paused", a_new_one_that_is_paused},
-        {"a new one that Close pauses", a_new_one_that_close_pauses},
-        {"a new one that goes while the log is read", a_new_one_that_goes_while_the_log_is_read},
-        {"a new one of which nothing is known", a_new_one_of_which_nothing_is_known},
-        {"a new one whose key is gone", a_new_one_whose_key_is_gone},
-        {"an old one that is unsubscribed", an_old_one_that_is_unsubscribed},
-        {"the program calls it off", the_program_calls_it_off},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("close subscribe: rotation", NULL, NULL, tests);
+}
+
+void suite_close_rotate_postgresql(void)
+{
+    suite_add("close subscribe: rotation postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }

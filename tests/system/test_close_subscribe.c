@@ -11,6 +11,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/close_site.h"
+#include "tests/support/durable.h"
 
 #define MINUTE INT64_C(60000)
 
@@ -161,6 +162,7 @@ static void a_key_that_is_on_its_way_is_not_missing(void)
         snprintf(name, sizeof name, "state/keys/default-%s.key", id);
         path_join(path, site.site.directory, name);
         CU_ASSERT_EQUAL(remove(path), 0);
+        durable_lose_key(id);
         path_join(path, site.site.directory, "state/closeapi/default/subscribe.lock");
         int lock = open(path, O_RDWR | O_CLOEXEC);
         CU_ASSERT(lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0);
@@ -195,16 +197,48 @@ static void an_interrupted_rotation_goes_on(void)
     close_site_close(&site);
 }
 
+/* As when `resume` is killed while Close does it. What Close refuses stays paused by the command. */
+static void a_resume_without_an_answer_leaves_no_pause(void)
+{
+    static const char by_us[] = "paused by the command";
+    struct close_site site;
+    char id[80], status[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
+        standin_close_id(site.close, 0, id);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "pause", id), 0);
+        standin_close_fail(site.close, &(struct close_fault){"PUT /", CLOSE_ANSWER, STANDIN_ALWAYS, 400, "{}"});
+        CU_ASSERT(CLOSE_RUN(&site, "resume", id) != 0);
+        standin_close_heal(site.close);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscriptions"), 0);
+        check(strstr(site.said, by_us) != NULL, "refused: %s", site.said);
+        standin_close_fail(site.close, &(struct close_fault){"PUT /", CLOSE_DONE_CUT, STANDIN_ALWAYS, 0, NULL});
+        CU_ASSERT(CLOSE_RUN(&site, "resume", id) != 0);
+        standin_close_heal(site.close);
+        CU_ASSERT_STRING_EQUAL(standin_close_status(site.close, 0, status), "active");
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscriptions"), 0);
+        check(strstr(site.said, by_us) == NULL, "not answered: %s", site.said);
+    }
+    close_site_close(&site);
+}
+
+static CU_TestInfo tests[] = {
+    {"one key for all", one_key_for_all},
+    {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
+    {"a wrong URL is refused", a_wrong_url_is_refused},
+    {"the source is found by the id", the_source_is_found_by_the_id},
+    {"an interrupted rotation goes on", an_interrupted_rotation_goes_on},
+    {"a resume without an answer leaves no pause", a_resume_without_an_answer_leaves_no_pause},
+    {"lacking types are told and added", lacking_types_are_told_and_added},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_close_subscribe(void)
 {
-    static CU_TestInfo tests[] = {
-        {"one key for all", one_key_for_all},
-        {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
-        {"a wrong URL is refused", a_wrong_url_is_refused},
-        {"the source is found by the id", the_source_is_found_by_the_id},
-        {"an interrupted rotation goes on", an_interrupted_rotation_goes_on},
-        {"lacking types are told and added", lacking_types_are_told_and_added},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("close subscribe", NULL, NULL, tests);
+}
+
+void suite_close_subscribe_postgresql(void)
+{
+    suite_add("close subscribe postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }

@@ -1,5 +1,6 @@
 /* Each alert is raised, and ends, by its real cause. */
 #include "closeapi/closeapi.h"
+#include "kept/kept.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/event.h"
@@ -193,7 +194,9 @@ static void mark_paused(const struct site *site, bool paused)
     path_join(path, beta, "reconcile");
     temporary_directory(state, "closeapi"); /* the second time it is there */
     temporary_directory(closeapi, "beta");
-    CU_ASSERT(completeness_write(beta, &known, &why));
+    struct kept *kept = kept_open(&(struct config){.state_dir = state}, &why);
+    CU_ASSERT(completeness_write(kept, beta, &known, &why));
+    kept_close(kept);
     CU_ASSERT_EQUAL(chown(path, user_of_children().uid, user_of_children().gid), 0);
 }
 

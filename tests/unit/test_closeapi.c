@@ -6,7 +6,7 @@
 #include "closeapi/closeapi.h"
 #include "closeapi/import.h"
 #include "closeapi/subscriptions.h"
-#include "config/keyring.h"
+#include "kept/keys.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/temporary.h"
@@ -321,6 +321,7 @@ static void keys_are_kept(void)
 {
     char directory[PATH_SIZE];
     struct keyring keyring;
+    struct config config = {.state_dir = directory};
     struct keyring_look look = {.there = false};
     struct error why = {0};
     struct held_key key = {.source = "acme", .subscription = "whsub_1", .created_ms = 1700000000123};
@@ -328,7 +329,7 @@ static void keys_are_kept(void)
     CU_ASSERT_FALSE(keyring_changed(directory, &look));
     CU_ASSERT(keyring_read(directory, &keyring, &why) && keyring.count == 0);
 
-    CU_ASSERT(keyring_store(directory, &key, HEX, "https://x.com/closecrm", &why));
+    CU_ASSERT(kept_key_store(&config, &key, HEX, "https://x.com/closecrm", &why));
     CU_ASSERT(keyring_changed(directory, &look));
     CU_ASSERT(keyring_read(directory, &keyring, &why));
     CU_ASSERT_EQUAL_FATAL(keyring.count, 1);
@@ -362,12 +363,12 @@ static void keys_are_kept(void)
     keyring_tidy(directory);
     CU_ASSERT_NOT_EQUAL(access(half, F_OK), 0);
 
-    CU_ASSERT(keyring_remove(directory, "acme", "whsub_1", &why) && keyring_remove(directory, "acme", "whsub_1", &why));
+    CU_ASSERT(kept_key_remove(&config, "acme", "whsub_1", &why) && kept_key_remove(&config, "acme", "whsub_1", &why));
     CU_ASSERT(keyring_read(directory, &keyring, &why) && keyring.count == 0);
 
-    CU_ASSERT_FALSE(keyring_store(directory, &key, "abc", "", &why));
+    CU_ASSERT_FALSE(kept_key_store(&config, &key, "abc", "", &why));
     snprintf(key.subscription, sizeof key.subscription, "../x");
-    CU_ASSERT_FALSE(keyring_store(directory, &key, HEX, "", &why));
+    CU_ASSERT_FALSE(kept_key_store(&config, &key, HEX, "", &why));
 
     CU_ASSERT_FALSE(keyring_was_used(directory, "whsub_1"));
     keyring_mark_used(directory, "whsub_1");

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kept/keys.h"
 #include "tests/support/webhook_rig.h"
 
 #define FIRST "1111111111111111111111111111111111111111111111111111111111111111"
@@ -47,7 +48,7 @@ static void keys_are_used_side_by_side(void)
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, SECOND, false, WEBHOOK_RIG_BODY), 200);
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, FIRST, false, WEBHOOK_RIG_BODY), 200);
     CU_ASSERT(keyring_was_used(rig.directory, "whsub_1") && keyring_was_used(rig.directory, "whsub_2"));
-    CU_ASSERT(keyring_remove(rig.directory, "acme", "whsub_1", &why));
+    CU_ASSERT(kept_key_remove(&rig.config, "acme", "whsub_1", &why));
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, THIRD, false, WEBHOOK_RIG_BODY), 401);
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, FIRST, false, WEBHOOK_RIG_BODY),
                     401); /* that look has found that it is gone */
@@ -61,7 +62,7 @@ static void a_key_of_another_source_opens_nothing(void)
     struct error why;
     struct held_key key = {.source = "other", .subscription = "whsub_9"};
     begin(&rig);
-    CU_ASSERT(keyring_store(rig.directory, &key, FIRST, "https://x", &why));
+    CU_ASSERT(kept_key_store(&rig.config, &key, FIRST, "https://x", &why));
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, FIRST, false, WEBHOOK_RIG_BODY), 401);
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, NULL, true, WEBHOOK_RIG_BODY), 200);
     webhook_rig_end(&rig);
@@ -115,11 +116,11 @@ static void a_locked_source_tells_strangers_nothing(void)
     store_key(&rig, "whsub_1", FIRST);
     store_key(&rig, "whsub_2", SECOND);
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, FIRST, false, WEBHOOK_RIG_BODY), 200);
-    CU_ASSERT(keyring_remove(rig.directory, "acme", "whsub_2", &why));
+    CU_ASSERT(kept_key_remove(&rig.config, "acme", "whsub_2", &why));
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, THIRD, false, WEBHOOK_RIG_BODY), 401);
     CU_ASSERT_PTR_NOT_NULL(strstr(rig.said, "the signature does not match: is signature_key"));
     CU_ASSERT_PTR_NULL(strstr(rig.said, "whsub_2"));
-    CU_ASSERT(keyring_remove(rig.directory, "acme", "whsub_1", &why));
+    CU_ASSERT(kept_key_remove(&rig.config, "acme", "whsub_1", &why));
     CU_ASSERT_EQUAL(webhook_rig_post(&rig, THIRD, true, WEBHOOK_RIG_BODY), 503);
     CU_ASSERT_STRING_EQUAL(rig.said, "{\"error\": \"nothing is taken here at the moment: send it again later\"}\n");
     webhook_rig_end(&rig);
