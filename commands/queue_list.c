@@ -131,8 +131,8 @@ static const char not_answered[] =
 /* Waits for the answer of the process that has claimed the queue. *answer stays QUEUE_ASKED when no process took the
  * request in time, and it is withdrawn, or when this process could claim the queue (*owned): then it must act itself.
  */
-static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, enum queue_answer *answer,
-                            struct error *words, struct error *why)
+static bool wait_for_answer(struct queue *queue, const char *source, int64_t number, bool *owned,
+                            enum queue_answer *answer, struct error *words, struct error *why)
 {
     moment begin = clock_now(), reminded = 0;
     bool withdrawn = false;
@@ -142,7 +142,7 @@ static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, en
             return false;
         if (*answer == QUEUE_DONE || *answer == QUEUE_REFUSED)
             return true;
-        *owned = queue_claim(queue, &unowned);
+        *owned = queue_claim(queue, &unowned) && queue_tenure(queue, source) != 0;
         bool late = clock_now() - begin >= PATIENCE_MS;
         if ((*owned || late) && !queue_withdraw(queue, number, *owned, &withdrawn, why))
             return false;
@@ -192,11 +192,12 @@ bool set_aside_event(struct queue *queue, const struct queue_request *request, s
         *why = words;
         return false;
     }
+    owned = owned && queue_tenure(queue, request->source) != 0;
     if (!owned) {
         if (!queue_ask(queue, request, &number, why))
             return false;
         queue_remind(queue);
-        if (!wait_for_answer(queue, number, &owned, &answer, &words, why))
+        if (!wait_for_answer(queue, request->source, number, &owned, &answer, &words, why))
             return false;
     }
     if (owned)

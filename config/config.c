@@ -98,6 +98,14 @@ static bool apply_key(const struct config *config, const struct key *key, size_t
     return true;
 }
 
+/* What sources share is where the top level says. */
+static void set_queue_url(struct config *config)
+{
+    bool from_file;
+    const struct setting *setting = settings_effective(config, keys_find("queue_url", &from_file), TOP, NULL);
+    config->queue_url = setting != NULL ? setting->value : config->sources > 0 ? config->source[0].queue_url : NULL;
+}
+
 bool apply_settings(struct config *config, struct error *why)
 {
     size_t count;
@@ -113,6 +121,7 @@ bool apply_settings(struct config *config, struct error *why)
             return false;
         }
     }
+    set_queue_url(config);
     return true;
 }
 
@@ -186,6 +195,8 @@ static void check_source(struct config *config, const struct source *source)
 {
     if (source->data_plane_url == NULL)
         lacks(config, source, "data_plane_url", "https://HOST", "which says where events go");
+    if (config->queue == QUEUE_POSTGRESQL && source->queue_url == NULL)
+        lacks(config, source, "queue_url", "postgresql://USER:PASSWORD@HOST/DATABASE", "where events wait");
     if (source->write_key.count > 0)
         return;
     if (source->data_plane_url == NULL || !is_file_sink(source))
@@ -284,21 +295,6 @@ static void check_has_state_dir(struct config *config)
     faults_note(config, &why);
 }
 
-static void check_has_queue_url(struct config *config)
-{
-    bool from_file;
-    struct error why;
-    char where[WHERE_SIZE];
-    const struct key *queue = keys_find("queue", &from_file), *url = keys_find("queue_url", &from_file);
-    if (config->queue != QUEUE_POSTGRESQL || config->queue_url != NULL || faults_has_key(config, queue) ||
-        faults_has_key(config, url))
-        return;
-    error_set(&why,
-              "%s: queue is postgresql, but there is no queue_url: set it to postgresql://USER:PASSWORD@HOST/DATABASE",
-              setting_where(config, settings_effective(config, queue, TOP, NULL), where));
-    faults_note(config, &why);
-}
-
 void validate_config(struct config *config)
 {
     for (size_t i = 0; i < config->sources; i++) {
@@ -310,7 +306,6 @@ void validate_config(struct config *config)
     if (config->queue_max_bytes < config->max_body)
         check_pair(config, "queue_max_bytes", "max_body", "the largest events would never be taken");
     check_has_state_dir(config);
-    check_has_queue_url(config);
     /* An event still to be delivered must be recognized when it arrives again. */
     if (config_keeps_events(config) && config->dedupe_window_ms < config->queue_retention_ms)
         check_pair(config, "dedupe_window", "queue_retention", "events could be sent twice; make it as long");

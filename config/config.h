@@ -74,6 +74,8 @@ struct source {
     int64_t reconcile_interval_ms;
     enum answer_no_yes auto_resume; /* whether to activate a subscription again that Close has paused */
 
+    char *queue_url; /* of the engine postgresql, a secret; NULL: none */
+
     enum answer_no_yes accept_empty; /* whether 200 with an empty body counts as delivered */
 };
 
@@ -81,7 +83,7 @@ struct config {
     char *path; /* the file read; NULL: everything came from the environment */
 
     enum queue_kind queue;
-    char *queue_url; /* of the engine postgresql, a secret; NULL: none */
+    char *queue_url; /* the top level's, else the first source's, which it borrows; NULL: none */
     char *state_dir; /* absolute; NULL: none */
     int64_t queue_max_bytes;
     int64_t queue_retention_ms;

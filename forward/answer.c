@@ -447,7 +447,7 @@ void answer_recall(struct source_pipeline *pipeline, const struct notes *notes)
     data_plane->refused = data_plane->why;
     data_plane->failing_ms = notes->since_ms;
     data_plane->refused_ms = notes->next_ms - OPERATOR_MS;
-    if (notes->operator_must_act && !notes_mended_since(pipeline, data_plane->refused_ms))
+    if (notes->operator_must_act && !source_mended_since(pipeline, data_plane->refused_ms))
         data_plane->blocked_until = clock_now() + time_left(notes->next_ms, OPERATOR_MS);
     for (size_t i = 0; i < pipeline->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
         pipeline->lane[i].tries = notes->tries;

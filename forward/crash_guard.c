@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #define DEATHS_MOST 2
 #define CHANCES_MOST 5 /* more deaths, in trials alone */
 #define SOURCE_BYTES 72
+#define TRACES_MOST 64 /* processes of a state directory that forward at once */
 
 /* What stands in the file. Its name has the layout's version, and that of the release before ends before current_last:
  * it knows single events only. */
@@ -107,12 +109,26 @@ static void judge_last_trace(struct crash_guard *guard)
               (unsigned)guard->deaths);
 }
 
+/* Several processes of a machine may forward, each other sources: each has a trace of its own, the first one that is
+ * nobody's. Returns -1 when none can be had. */
+static int open_trace(const char *directory)
+{
+    char path[4096], number[16] = "";
+    for (int i = 1; i <= TRACES_MOST; i++) {
+        snprintf(path, sizeof path, "%s/transforming.1%s", directory, number);
+        snprintf(number, sizeof number, ".%d", i);
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            return fd;
+        close(fd);
+    }
+    return -1;
+}
+
 struct crash_guard *crash_guard_open(const char *directory)
 {
-    char path[4096];
     struct crash_guard *guard = calloc(1, sizeof *guard);
-    snprintf(path, sizeof path, "%s/transforming.1", directory);
-    int fd = guard == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = guard == NULL ? -1 : open_trace(directory);
     if (fd < 0) {
         free(guard);
         return NULL;

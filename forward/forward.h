@@ -40,12 +40,16 @@ enum forward_until {
 };
 
 /* Forwards until forwarder_stop, the deadline, or as `until` says. What is with a data plane at the deadline is
- * awaited; while one is slow, the other sources go on. The calling thread has the consumer lock of all sources from
- * then on; who may have to wait for it claims the queue before (queue_claim), and makes a forwarder then. Returns false
- * when another process has the lock; else it is not called again. It ends, too, when the lock is lost (queue_is_lost):
- * a new forwarder goes on as soon as the queue could be claimed again. A batch that is with a data plane may so be sent
+ * awaited; while one is slow, the other sources go on. The calling thread has the consumer lock of the sources
+ * that queue_claim gets from then on, and begins and ends with a source as queue_tenure says; who may have to wait for
+ * it claims the queue before (queue_claim), and makes a forwarder then. Returns false when other processes have all
+ * sources; else it is not called again. It ends, too, when all were lost (queue_is_lost): a new forwarder goes on as
+ * soon as the queue could be claimed again. A batch that is with a data plane when its source is lost may so be sent
  * twice, with the same messageIds. */
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
+
+/* After forwarder_run: whether a source (by its place in the configuration) is this process's. */
+bool forwarder_owns(const struct forwarder *forwarder, size_t source);
 
 /* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later
  * has a greater id. 0: none was. */

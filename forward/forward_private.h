@@ -322,7 +322,7 @@ void answer_mended(struct source_pipeline *pipeline);
 /* Takes over what was noted before a restart. */
 void answer_recall(struct source_pipeline *pipeline, const struct notes *notes);
 
-/* ---- source.c, too: what the source's next owner must know ---- */
+/* ---- notes.c: what the source's next owner must know ---- */
 
 struct source_notes {
     struct notes recalled;       /* what was noted before a restart: parked events are known by it */
@@ -331,17 +331,12 @@ struct source_notes {
     int64_t hurried_ms;          /* Unix time: what was asked for until then, to try at once, was done */
 };
 
-/* What is noted must be made anew: notes_write does that. */
+/* What is noted must be made anew: notes_write does that, where they differ. */
 void notes_changed(struct source_pipeline *pipeline);
 void notes_write(struct source_pipeline *pipeline);
 
 /* Takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the reason. */
 bool notes_recall(struct source_pipeline *pipeline, struct error *why);
-
-/* Whether `check` has found a data plane mended after that moment (Unix time), or somebody wants it tried now; and ends
- * the wait for the operator and each back-off if so. */
-bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
-void notes_look_mended(struct source_pipeline *pipeline);
 
 /* ---- outbox.c, too: what the forwarder shows of its work ---- */
 
@@ -394,6 +389,8 @@ struct source_pipeline {
     size_t first_lane; /* modulo lanes: whose turn it is to send first */
     moment rate_due;   /* deliver_rate allows nothing before */
     bool closed;       /* sends no more, in this process */
+    uint64_t tenure;   /* see queue_tenure; 0: the source is another process's, and nothing is done here */
+    moment recall_due; /* nothing is begun before: what was noted could not be read */
 
     struct intake intake;
     struct hold hold;
@@ -419,12 +416,23 @@ bool source_init(struct source_pipeline *pipeline, const struct source *source, 
                  struct error *why);
 void source_free(struct source_pipeline *pipeline);
 
-/* Takes over what was noted before a restart. guard may be NULL. Returns false with the reason. */
-bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why);
+/* Follows what queue_tenure says: begins with a source that is this process's now, with what its last owner noted;
+ * drops all that is in hand of one that is not any more; gives one back that another process is to have. telemetry and
+ * guard may be NULL. */
+void source_follow(struct source_pipeline *pipeline, const struct source_tools *tools,
+                   const struct telemetry *telemetry, struct crash_guard *guard);
+
+/* Whether it still is this process's: else a call that failed did because of that, and nothing is wrong. */
+bool source_is_owned(const struct source_pipeline *pipeline);
 
 /* One step: settles verdicts, reads what came, builds batches, sends what is due. Returns whether another step at once
  * would find something to do. sending: whether a batch may still be sent. */
 bool source_step(struct source_pipeline *pipeline, bool sending);
+
+/* Whether `check` has found a data plane mended after that moment (Unix time), or somebody wants it tried now; and ends
+ * the wait for the operator and each back-off if so. */
+bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
+void source_look_mended(struct source_pipeline *pipeline);
 
 /* When the next step is due if nothing comes before; MOMENT_NEVER: not. */
 moment source_due(const struct source_pipeline *pipeline);

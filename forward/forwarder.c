@@ -15,7 +15,6 @@
 
 #define QUIET_MS 1200
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
-#define RECALL_AGAIN_MS 2000
 #define STARVED_MS 1000
 #define SET_ASIDE_REASON "set aside by an operator"
 #define SLOW_MS 1000 /* a data plane that has a batch for so long is not waited for by other sources */
@@ -28,10 +27,12 @@ struct forwarder {
     struct poster *poster;
     struct gzip *gzip;
     struct pauses pauses;
-    struct crash_guard *guard;        /* while this process has the consumer lock; NULL: without */
-    struct source_pipeline *pipeline; /* config->sources of them */
-    size_t pipelines;                 /* that are initialised */
-    int stop_fd;                      /* readable once the forwarder is to stop */
+    struct source_tools tools;
+    const struct telemetry *telemetry; /* NULL: nothing is shown */
+    struct crash_guard *guard;         /* while this process has a consumer lock; NULL: without */
+    struct source_pipeline *pipeline;  /* config->sources of them */
+    size_t pipelines;                  /* that are initialised */
+    int stop_fd;                       /* readable once the forwarder is to stop */
     atomic_bool stopped;
     _Atomic moment stop_deadline; /* batches in hand are awaited until then */
 };
@@ -68,9 +69,9 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
     forwarder->poster = poster_new(why);
     bool good =
         forwarder->stop_fd >= 0 && forwarder->gzip != NULL && forwarder->pipeline != NULL && forwarder->poster != NULL;
-    struct source_tools tools = {config, queue, forwarder->poster, forwarder->gzip, &forwarder->pauses};
+    forwarder->tools = (struct source_tools){config, queue, forwarder->poster, forwarder->gzip, &forwarder->pauses};
     for (size_t i = 0; good && i < config->sources; i++) {
-        good = source_init(&forwarder->pipeline[i], &config->source[i], &tools, why);
+        good = source_init(&forwarder->pipeline[i], &config->source[i], &forwarder->tools, why);
         forwarder->pipelines = i + 1;
     }
     if (!good) {
@@ -82,6 +83,7 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
 
 void forwarder_watch(struct forwarder *forwarder, const struct telemetry *telemetry)
 {
+    forwarder->telemetry = telemetry;
     for (size_t i = 0; i < forwarder->pipelines; i++)
         samples_init(&forwarder->pipeline[i], telemetry);
 }
@@ -206,7 +208,7 @@ static bool step_all(struct forwarder *forwarder, bool sending)
 {
     bool more = false;
     for (size_t i = 0; i < forwarder->pipelines; i++)
-        more |= source_step(&forwarder->pipeline[i], sending);
+        more |= source_step(&forwarder->pipeline[i], sending && !forwarder->pipeline[i].closed);
     return more;
 }
 
@@ -330,19 +332,10 @@ static bool claim_queue(const struct forwarder *forwarder)
     return claimed;
 }
 
-/* Takes over what was noted before a restart. */
-static bool recall_all(struct forwarder *forwarder)
+static void follow_all(struct forwarder *forwarder)
 {
-    struct error why;
-    if (forwarder->guard == NULL && config_state_dir(forwarder->config) != NULL)
-        forwarder->guard = crash_guard_open(forwarder->config->state_dir);
-    for (size_t i = 0; i < forwarder->pipelines; i++) {
-        if (source_recall(&forwarder->pipeline[i], forwarder->guard, &why))
-            continue;
-        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
-        return false;
-    }
-    return true;
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        source_follow(&forwarder->pipeline[i], &forwarder->tools, forwarder->telemetry, forwarder->guard);
 }
 
 static void rest_all(struct forwarder *forwarder)
@@ -364,12 +357,13 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
 {
     if (!claim_queue(forwarder))
         return false;
-    while (!recall_all(forwarder) && may_go_on(forwarder, deadline))
-        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
+    if (forwarder->guard == NULL && config_state_dir(forwarder->config) != NULL)
+        forwarder->guard = crash_guard_open(forwarder->config->state_dir);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     moment busy = clock_now();
     while (may_go_on(forwarder, deadline)) {
         queue_clear_wakeup(forwarder->queue); /* before looking: what comes after it wakes */
+        follow_all(forwarder);
         serve_requests(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
         bool more = step_all(forwarder, true);
         more |= take_answers(forwarder);
@@ -389,6 +383,11 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
     if (!queue_is_lost(forwarder->queue)) /* else what is in hand is another owner's, who reads it again */
         finish_in_flight(forwarder);
     return true;
+}
+
+bool forwarder_owns(const struct forwarder *forwarder, size_t source)
+{
+    return source_is_owned(&forwarder->pipeline[source]);
 }
 
 uint64_t forwarder_read_up_to(const struct forwarder *forwarder, size_t source)

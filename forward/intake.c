@@ -204,6 +204,8 @@ static void pause_reading(struct source_pipeline *pipeline, const struct error *
 {
     char words[LOG_QUOTED];
     pipeline->intake.due = clock_now() + RETRY_MS;
+    if (!source_is_owned(pipeline))
+        return; /* nothing is wrong: the queue has said that it is lost */
     log_write(LEVEL_ERROR, "msg=cannot_read_queue source=%s reason=%s", pipeline->source->name,
               log_quote_reason(words, why->text));
 }

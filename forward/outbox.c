@@ -177,7 +177,7 @@ static void say_unsettled(struct source_pipeline *pipeline, const struct error *
     outbox->say_due = now + outbox->say_ms;
     log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s advice=\"they were delivered%s\"",
               pipeline->source->name, outbox->count, log_quote_reason(words, why->text),
-              queue_is_lost(pipeline->queue)
+              !source_is_owned(pipeline)
                   ? ", and who claims the queue next sends them again, with the same messageId"
                   : ", and nothing more is sent until that can be noted; it is tried every second: after a restart "
                     "before that they are sent again");

@@ -1,5 +1,5 @@
 /* One source's pipeline: its step in the forwarder's loop (settle, read, build, send), the beginning and end of each
- * event in it, and the notes for its next owner. */
+ * event in it, whose it is, and whether its data plane was found mended. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/files.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "forward/forward.h"
 #include "forward/forward_private.h"
 #include "forward/post.h"
@@ -20,6 +18,7 @@
 #define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
 #define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
 #define STARVED_MOST 5                       /* tries */
+#define RECALL_AGAIN_MS 1000
 #define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
 
 static bool includes(const struct source *source, const char *member)
@@ -91,10 +90,66 @@ void source_free(struct source_pipeline *pipeline)
     file_sink_free(&pipeline->file);
 }
 
-bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why)
+/* ---- whose it is ---- */
+
+bool source_is_owned(const struct source_pipeline *pipeline)
 {
+    return pipeline->tenure != 0 && queue_tenure(pipeline->queue, pipeline->source->name) == pipeline->tenure;
+}
+
+/* What is in hand is another owner's, who reads it again. Returns false when memory is out; then it has no lanes. */
+static bool start_anew(struct source_pipeline *pipeline, const struct source_tools *tools,
+                       const struct telemetry *telemetry)
+{
+    struct error why;
+    uint64_t ended[VERDICT_LATER + 1];
+    memcpy(ended, pipeline->outbox.ended, sizeof ended);
+    source_free(pipeline);
+    bool good = source_init(pipeline, pipeline->source, tools, &why);
+    if (!good) {
+        source_free(pipeline);
+        pipeline->lane = NULL;
+        pipeline->lanes = 0;
+    }
+    memcpy(pipeline->outbox.ended, ended, sizeof ended);
+    if (telemetry != NULL)
+        samples_init(pipeline, telemetry);
+    return good;
+}
+
+static void begin_tenure(struct source_pipeline *pipeline, uint64_t tenure, struct crash_guard *guard)
+{
+    struct error why;
+    char words[LOG_QUOTED];
     pipeline->guard = guard;
-    return notes_recall(pipeline, why);
+    if (notes_recall(pipeline, &why)) {
+        pipeline->tenure = tenure;
+        pipeline->recall_due = 0;
+        return;
+    }
+    pipeline->recall_due = clock_now() + RECALL_AGAIN_MS;
+    if (queue_tenure(pipeline->queue, pipeline->source->name) == tenure)
+        log_write(LEVEL_ERROR, "msg=cannot_forward source=%s reason=%s", pipeline->source->name,
+                  log_quote_reason(words, why.text));
+}
+
+void source_follow(struct source_pipeline *pipeline, const struct source_tools *tools,
+                   const struct telemetry *telemetry, struct crash_guard *guard)
+{
+    const char *name = pipeline->source->name;
+    bool back = pipeline->tenure != 0 && queue_should_yield(pipeline->queue, name);
+    pipeline->closed = back;
+    if (back && !source_is_sending(pipeline) && pipeline->outbox.count == 0)
+        queue_yield(pipeline->queue, name);
+    uint64_t tenure = queue_tenure(pipeline->queue, name);
+    if (tenure == pipeline->tenure)
+        pipeline->recall_due = 0;
+    else if (clock_now() < pipeline->recall_due)
+        return;
+    else if ((pipeline->tenure != 0 || pipeline->lanes == 0) && !start_anew(pipeline, tools, telemetry))
+        pipeline->recall_due = clock_now() + RECALL_AGAIN_MS;
+    else if (tenure != 0)
+        begin_tenure(pipeline, tenure, guard);
 }
 
 struct lane *source_lane(const struct source_pipeline *pipeline, const struct pending *pending)
@@ -230,8 +285,10 @@ static bool may_take_in(struct source_pipeline *pipeline)
 
 bool source_step(struct source_pipeline *pipeline, bool sending)
 {
+    if (!source_is_owned(pipeline))
+        return false;
     intake_resume(&pipeline->intake);
-    notes_look_mended(pipeline);
+    source_look_mended(pipeline);
     hold_try_aside(pipeline);
     hold_try_parked(pipeline);
     if (!outbox_settle_due(pipeline))
@@ -241,7 +298,8 @@ bool source_step(struct source_pipeline *pipeline, bool sending)
         more = true;
     if (sending)
         more |= send_due_lanes(pipeline);
-    notes_write(pipeline);
+    if (pipeline->notes.differ)
+        notes_write(pipeline);
     return outbox_settle_due(pipeline) && more;
 }
 
@@ -253,6 +311,8 @@ static moment earlier_of(moment a, moment b)
 moment source_due(const struct source_pipeline *pipeline)
 {
     moment due = MOMENT_NEVER;
+    if (pipeline->tenure == 0)
+        return pipeline->recall_due > 0 ? pipeline->recall_due : MOMENT_NEVER;
     if (pipeline->outbox.count > 0)
         due = pipeline->outbox.due;
     if (pipeline->outbox.failed)
@@ -333,7 +393,7 @@ bool forward_mended(const struct config *config)
     return good;
 }
 
-bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
+bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 {
     char path[MENDED_PATH];
     struct stat file;
@@ -356,144 +416,17 @@ static int64_t put_off_since(const struct source_pipeline *pipeline)
     return since == MOMENT_NEVER ? 0 : clock_unix_ms() - (now - since);
 }
 
-void notes_look_mended(struct source_pipeline *pipeline)
+void source_look_mended(struct source_pipeline *pipeline)
 {
     bool blocked = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
     int64_t failing_ms = put_off_since(pipeline), hurried_ms = pipeline->notes.hurried_ms;
-    if (blocked && notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
+    if (blocked && source_mended_since(pipeline, pipeline->data_plane.refused_ms))
         answer_mended(pipeline);
-    else if (failing_ms == 0 || !notes_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
+    else if (failing_ms == 0 || !source_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
         return;
     pipeline->notes.hurried_ms = clock_unix_ms();
     for (size_t i = 0; i < pipeline->lanes; i++)
         lane_hurry(&pipeline->lane[i]);
     hold_hurry_aside(&pipeline->hold);
     notes_changed(pipeline);
-}
-
-/* ---- notes for the source's next owner: how often it was tried, when next, what is parked; so a restart, cron and the
- * child of a CGI request do not begin anew ---- */
-
-static uint64_t hash_file(uint64_t hash, const char *path)
-{
-    char part[4096];
-    ssize_t length;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && (length = files_read_all(fd, part, sizeof part)) > 0)
-        hash = text_hash(hash, part, (size_t)length);
-    if (fd >= 0)
-        close(fd);
-    return hash;
-}
-
-/* What was noted counts as long as events go to the same place with the same key, by a configuration that says the same
- * and that nobody has saved since: that is how an operator says that something was mended. When another machine saved
- * its own says nothing. So a fingerprint is, from the highest bit on, of what it says, of whose it is, and of when it
- * was saved. */
-#define OWNER_BITS 12
-#define SAVED_BITS 20
-
-static uint64_t fold(uint64_t hash, unsigned bits)
-{
-    return (hash ^ hash >> 32) & ((UINT64_C(1) << bits) - 1);
-}
-
-static uint64_t destination_fingerprint(const struct config *config, const struct source *source)
-{
-    struct stat file;
-    char host[64] = "";
-    const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
-    uint64_t says = text_hash(TEXT_HASH, source->data_plane_url, strlen(source->data_plane_url) + 1);
-    uint64_t owner = TEXT_HASH, saved = TEXT_HASH;
-    says = text_hash(says, key, strlen(key));
-    if (config->path != NULL && stat(config->path, &file) == 0) {
-        says = hash_file(says, config->path);
-        saved = text_hash(saved, &file.st_mtim, sizeof file.st_mtim);
-        gethostname(host, sizeof host - 1);
-        owner = text_hash(text_hash(owner, host, strlen(host) + 1), config->path, strlen(config->path));
-    }
-    return fold(says, 32) << (OWNER_BITS + SAVED_BITS) | fold(owner, OWNER_BITS) << SAVED_BITS |
-           fold(saved, SAVED_BITS);
-}
-
-static bool is_noted_for(uint64_t noted, uint64_t now)
-{
-    bool same_owner = noted >> SAVED_BITS == now >> SAVED_BITS;
-    return noted == now || (!same_owner && noted >> (OWNER_BITS + SAVED_BITS) == now >> (OWNER_BITS + SAVED_BITS));
-}
-
-/* A moment as Unix time; one that has passed is 0. */
-static int64_t unix_ms_of(moment when)
-{
-    moment now = clock_now();
-    return when <= now ? 0 : clock_unix_ms() + (when - now);
-}
-
-static void note_parked(const struct pending_list *list, struct notes *notes)
-{
-    for (const struct pending *p = list->first; p != NULL; p = p->next) {
-        if (p->parked_ms == 0 || notes->parked_count == NOTES_PARKED)
-            continue;
-        notes->parked[notes->parked_count].id = p->id;
-        notes->parked[notes->parked_count++].since_ms = p->parked_ms;
-    }
-}
-
-static struct notes make_notes(const struct source_pipeline *pipeline)
-{
-    struct notes notes = {.since_ms = pipeline->data_plane.failing_ms,
-                          .config_fingerprint = pipeline->notes.config_fingerprint};
-    moment next = MOMENT_NEVER;
-    for (size_t i = 0; i < pipeline->lanes; i++) {
-        const struct lane *lane = &pipeline->lane[i];
-        if (lane->tries > notes.tries)
-            notes.tries = lane->tries;
-        if (lane->tries > 0 && lane->due < next)
-            next = lane->due;
-        note_parked(&lane->waiting, &notes);
-        note_parked(&lane->built, &notes);
-        note_parked(&lane->sending, &notes);
-    }
-    note_parked(&pipeline->hold.parked, &notes);
-    notes.operator_must_act = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
-    if (pipeline->data_plane.blocked_until > clock_now())
-        next = pipeline->data_plane.blocked_until;
-    if (next != MOMENT_NEVER)
-        notes.next_ms = unix_ms_of(next);
-    if (pipeline->data_plane.failing_ms > 0 || notes.parked_count > 0 || notes.next_ms > 0)
-        snprintf(notes.reason, sizeof notes.reason, "%.255s",
-                 notes.operator_must_act ? pipeline->data_plane.refused.text : pipeline->data_plane.why.text);
-    return notes;
-}
-
-void notes_changed(struct source_pipeline *pipeline)
-{
-    pipeline->notes.differ = true;
-}
-
-void notes_write(struct source_pipeline *pipeline)
-{
-    struct error why;
-    if (!pipeline->notes.differ)
-        return;
-    struct notes notes = make_notes(pipeline);
-    if (queue_note(pipeline->queue, pipeline->source->name, &notes, true, &why))
-        pipeline->notes.differ = false; /* else the next step tries again */
-}
-
-bool notes_recall(struct source_pipeline *pipeline, struct error *why)
-{
-    struct notes *notes = &pipeline->notes.recalled;
-    pipeline->notes.hurried_ms = clock_unix_ms();
-    pipeline->notes.config_fingerprint = destination_fingerprint(pipeline->config, pipeline->source);
-    if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
-        return false;
-    if (!is_noted_for(notes->config_fingerprint, pipeline->notes.config_fingerprint)) {
-        pipeline->notes.differ = notes->config_fingerprint != 0; /* what is noted is over */
-        memset(notes, 0, sizeof *notes);
-        return true;
-    }
-    answer_recall(pipeline, notes);
-    search_recall(&pipeline->search, notes->operator_must_act);
-    return true;
 }

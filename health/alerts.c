@@ -93,7 +93,8 @@ static const struct alert_kind {
     {"disk_nearly_full", false, 0, ONE(FINDING_DISK_NEARLY_FULL), "the disk of the queue has room again",
      "the disk of the queue is nearly full"},
     {"cron_overdue", false, 0, ONE(FINDING_CRON_OVERDUE), "cron runs again", "cron does not run any more"},
-    {"queue_broken", false, 30000, ONE(FINDING_QUEUE_BROKEN), "the queue works", "the queue does not work"},
+    {"queue_broken", false, 30000, ONE(FINDING_QUEUE_BROKEN) | ONE(FINDING_QUEUE_PARTLY_BROKEN), "the queue works",
+     "the queue does not work"},
 };
 
 #define ALERT_KINDS (sizeof alert_kinds / sizeof *alert_kinds)

@@ -50,13 +50,24 @@ static void count_in_memory(struct source_facts *one, int64_t now_ms)
     find_last_minutes(&one->tally, now_ms, &one->counts);
 }
 
-static bool ask_queue_of_source(struct facts *facts, struct source_facts *one, struct queue *queue)
+static void ask_queue_of_source(struct source_facts *one, struct queue *queue)
 {
-    if (queue_count(queue, one->name, &one->counts, &facts->queue_why) &&
-        queue_notes(queue, one->name, &one->notes, &facts->queue_why))
-        return true;
+    if (queue_count(queue, one->name, &one->counts, &one->away) &&
+        queue_notes(queue, one->name, &one->notes, &one->away))
+        one->away.text[0] = '\0';
+    else if (one->away.text[0] == '\0')
+        error_set(&one->away, "it cannot be asked");
+}
+
+/* Sources may have queues of their own: what is broken is the queue only where none works. */
+static void look_whether_any_works(struct facts *facts)
+{
+    for (size_t i = 0; i < facts->config->sources; i++) {
+        if (facts->source[i].away.text[0] == '\0')
+            return;
+    }
     facts->queue_works = false;
-    return false;
+    facts->queue_why = facts->source[0].away;
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -94,7 +105,7 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
     if (!facts->is_durable)
         count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
-        ask_queue_of_source(facts, one, queue);
+        ask_queue_of_source(one, queue);
     if (one->source != NULL && closeapi_completeness(facts->config, one->source, &one->close, &one->close_why))
         one->close_why.text[0] = '\0'; /* it may stand there all the same */
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
@@ -225,6 +236,7 @@ static void gather_sources(struct facts *facts, struct queue *queue, struct coun
         counters_read(counters_of(counters, NULL), facts->now_ms, &facts->nowhere);
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
+    look_whether_any_works(facts);
     if (kept)
         counters_close(counters);
 }
@@ -276,6 +288,8 @@ const char *facts_failure(const struct facts *facts)
     if (!facts->queue_works)
         return facts->queue_why.text;
     for (size_t i = 0; i < facts->sources; i++) {
+        if (facts->source[i].away.text[0] != '\0')
+            return facts->source[i].away.text;
         if (facts->source[i].close_why.text[0] != '\0')
             return facts->source[i].close_why.text;
     }

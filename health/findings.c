@@ -361,6 +361,8 @@ static const struct kind {
     const char *command;
 } kinds[FINDINGS] = {
     {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"queue_partly_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_partly_broken, 0,
+     "its events are answered 503, and Close sends them again for 72 hours", ""},
     {"queue_replaced", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_replaced, 0,
      "stop the program before you remove, restore or move files of its state directory", ""},
     {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
@@ -457,10 +459,11 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     finding_text_expand(kind->command, name, state_dir, finding->command, sizeof finding->command);
 }
 
-/* While the queue does not work nothing is known of what is in it. */
-static bool needs_queue(enum finding_id id)
+/* While the queue, or a source's own, does not work nothing is known of what is in it. */
+static bool lacks_queue(enum finding_id id, const struct facts *facts, const struct source_facts *source)
 {
-    return kinds[id].of_source && id != FINDING_SOURCE_LOCKED && id != FINDING_KEY_MISSING;
+    bool away = !facts->queue_works || (source != NULL && source->away.text[0] != '\0');
+    return away && kinds[id].of_source && id != FINDING_SOURCE_LOCKED && id != FINDING_KEY_MISSING;
 }
 
 enum finding_outcome finding_judge(enum finding_id id, const struct facts *facts, const struct source_facts *source,
@@ -468,7 +471,7 @@ enum finding_outcome finding_judge(enum finding_id id, const struct facts *facts
 {
     struct finding unread;
     const struct judged judged = {facts, source, kinds[id].threshold, out == NULL ? &unread : out};
-    if (needs_queue(id) && !facts->queue_works)
+    if (lacks_queue(id, facts, source))
         return FINDING_UNKNOWN;
     enum finding_outcome outcome = kinds[id].judge(&judged);
     if (outcome == FINDING_FOUND && out != NULL)

@@ -14,6 +14,7 @@
 /* In the order of the table: the worst come first. */
 enum finding_id {
     FINDING_QUEUE_BROKEN,
+    FINDING_QUEUE_PARTLY_BROKEN,
     FINDING_QUEUE_REPLACED,
     FINDING_UNSETTLED,
     FINDING_NO_ROOM,

@@ -1,4 +1,4 @@
-/* Judges of dead letters, and what all judges share: see findings_private.h. */
+/* Judges of dead letters and of queues that are away, and what all judges share: see findings_private.h. */
 #include "health/findings_private.h"
 
 #include <stdarg.h>
@@ -94,4 +94,23 @@ void finding_text_expand(const char *text, const char *name, const char *state_d
     char named[TEXT_MOST];
     if (strlen(program_name_put(out, named, sizeof named)) < size)
         snprintf(out, size, "%s", named);
+}
+
+/* Where sources have queues of their own. */
+enum finding_outcome judge_queue_partly_broken(const struct judged *judged)
+{
+    const struct facts *facts = judged->facts;
+    const struct source_facts *first = NULL;
+    size_t away = 0;
+    char others[48] = "";
+    for (size_t i = facts->sources; facts->queue_works && i-- > 0;) {
+        away += facts->source[i].away.text[0] != '\0';
+        first = facts->source[i].away.text[0] != '\0' ? &facts->source[i] : first;
+    }
+    if (first == NULL)
+        return FINDING_ABSENT;
+    if (away > 1)
+        snprintf(others, sizeof others, ", as %zu other%s", away - 1, text_plural(away - 1));
+    return judged_found(judged, "source %.64s has a queue that cannot be used%s: %.400s", first->name, others,
+                        first->away.text);
 }

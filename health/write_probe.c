@@ -261,6 +261,8 @@ static const char *last_failure(const struct facts *facts, const struct probed *
     int64_t newest_ms = 0, accepted_ms = 0;
     for (size_t i = 0; i < facts->sources; i++) {
         const struct source_facts *one = &facts->source[i];
+        if (one->away.text[0] != '\0')
+            continue; /* its queue is away: those of the others may work */
         if (one->counts.last_accepted_ms > accepted_ms)
             accepted_ms = one->counts.last_accepted_ms;
         for (size_t k = 0; k < sizeof failures / sizeof *failures; k++) {

@@ -119,6 +119,7 @@ static enum bounded claim_and_forward(struct bounded_round *round, struct error 
 
 /* How far the rounds have read in a source. */
 struct source_progress {
+    bool owned;    /* by the last round: else what comes is another process's matter */
     uint64_t read; /* up to the event of this id */
     uint64_t seen; /* id of the first event beyond it at the last look */
 };
@@ -130,6 +131,7 @@ static enum bounded run_round(struct bounded_round *round, struct source_progres
     enum bounded result = claim_and_forward(round, why);
     for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
         uint64_t read = forwarder_read_up_to(round->forwarder, i);
+        progress[i].owned = forwarder_owns(round->forwarder, i);
         progress[i].read = read > progress[i].read ? read : progress[i].read;
     }
     forwarder_free(round->forwarder);
@@ -145,7 +147,7 @@ static bool came_since(const struct config *config, struct queue *queue, struct 
     struct events found = {0};
     bool came = false;
     for (size_t i = 0; i < config->sources; i++) {
-        if (queue_list(queue, config->source[i].name, progress[i].read, 1, 1, &found, NULL) <= 0)
+        if (!progress[i].owned || queue_list(queue, config->source[i].name, progress[i].read, 1, 1, &found, NULL) <= 0)
             continue;
         came |= found.at[0].id != progress[i].seen;
         progress[i].seen = found.at[0].id;

@@ -32,7 +32,7 @@ static enum queue_result append_and_forward(void *context, const char *source, c
     struct cgi_stages *stages = context;
     enum queue_result result = queue_append(stages->queue, source, body, length, deadline, why);
     bool stored = result == QUEUE_STORED || result == QUEUE_UNKNOWN;
-    if (stored && stages->config->queue != QUEUE_NONE && !queue_has_reader(stages->queue))
+    if (stored && stages->config->queue != QUEUE_NONE && !queue_has_reader(stages->queue, source))
         cgi_child_start(stages->config);
     return result;
 }

@@ -286,8 +286,10 @@ static void *run_pipeline(void *context)
     struct pipeline *pipeline = context;
     struct complaint complaint = {.at = 0};
     bool on = open_until_it_works(pipeline);
-    if (on)
+    if (on) {
+        queue_join(pipeline->stages.queue);
         start_reconciler(pipeline);
+    }
     while (on)
         on = forward_while_owned(pipeline, &complaint);
     pthread_mutex_lock(&pipeline->lock);

@@ -16,8 +16,12 @@ struct engine {
     void (*append_end)(struct waiting_append *append);
     void (*start_writer)(void *state); /* NULL: nothing to start */
     void (*set_stop_deadline)(void *state, moment deadline);
+    void (*join)(void *state); /* NULL, as the next four: one process has all sources, until it ends */
+    bool (*is_lost)(void *state);
+    uint64_t (*tenure)(void *state, const char *source);
+    bool (*should_yield)(void *state, const char *source);
+    void (*yield)(void *state, const char *source);
     bool (*claim)(void *state, struct error *why);
-    bool (*is_lost)(void *state); /* NULL: never, but with the process */
     int (*next)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct error *why);
     int (*again)(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
@@ -32,7 +36,7 @@ struct engine {
     void (*answer_request)(void *state, int64_t number, bool done, const char *words);
     int (*wake_fd)(void *state);
     void (*clear_wakeup)(void *state);
-    bool (*has_reader)(void *state); /* NULL: always false */
+    bool (*has_reader)(void *state, const char *source); /* NULL: always false */
     bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
@@ -77,6 +81,12 @@ struct queue {
     void *state;                 /* NULL: closed by queue_rest */
     const struct config *config; /* borrowed; used to open it again */
 };
+
+/* The engine behind a value of the key `queue`; NULL: the program was built without it. */
+const struct engine *queue_engine_of(enum queue_kind kind);
+
+/* Passes each call to one of several queues, each of another engine's: see routes.h. */
+extern const struct engine queue_engine_routes;
 
 extern const struct engine queue_engine_none;
 extern const struct engine queue_engine_sqlite;

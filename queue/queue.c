@@ -7,6 +7,7 @@
 
 #include "queue/engine.h"
 #include "queue/inspect.h"
+#include "queue/routes.h"
 
 static const struct engine *const engines[] = {
     [QUEUE_SQLITE] = &queue_engine_sqlite,
@@ -17,6 +18,11 @@ static const struct engine *const engines[] = {
     [QUEUE_POSTGRESQL] = NULL,
 #endif
 };
+
+const struct engine *queue_engine_of(enum queue_kind kind)
+{
+    return engines[kind];
+}
 
 struct queue *queue_open(const struct config *config, struct error *why)
 {
@@ -32,7 +38,7 @@ struct queue *queue_open(const struct config *config, struct error *why)
         error_set(why, "out of memory");
         return NULL;
     }
-    queue->engine = engines[config->queue];
+    queue->engine = routes_are_needed(config) ? &queue_engine_routes : engines[config->queue];
     queue->config = config;
     queue->state = queue->engine->open(config, why);
     if (queue->state == NULL) {
@@ -88,6 +94,28 @@ void queue_set_stop_deadline(struct queue *queue, moment deadline)
 bool queue_claim(struct queue *queue, struct error *why)
 {
     return queue->engine->claim(queue->state, why);
+}
+
+void queue_join(struct queue *queue)
+{
+    if (queue->engine->join != NULL)
+        queue->engine->join(queue->state);
+}
+
+uint64_t queue_tenure(const struct queue *queue, const char *source)
+{
+    return queue->engine->tenure == NULL ? 1 : queue->engine->tenure(queue->state, source);
+}
+
+bool queue_should_yield(const struct queue *queue, const char *source)
+{
+    return queue->engine->should_yield != NULL && queue->engine->should_yield(queue->state, source);
+}
+
+void queue_yield(struct queue *queue, const char *source)
+{
+    if (queue->engine->yield != NULL)
+        queue->engine->yield(queue->state, source);
 }
 
 bool queue_is_lost(const struct queue *queue)
@@ -150,9 +178,9 @@ void queue_clear_wakeup(struct queue *queue)
     queue->engine->clear_wakeup(queue->state);
 }
 
-bool queue_has_reader(struct queue *queue)
+bool queue_has_reader(struct queue *queue, const char *source)
 {
-    return queue->engine->has_reader != NULL && queue->engine->has_reader(queue->state);
+    return queue->engine->has_reader != NULL && queue->engine->has_reader(queue->state, source);
 }
 
 bool queue_settles_in_bulk(const struct queue *queue)

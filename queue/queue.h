@@ -121,15 +121,28 @@ void queue_start_writer(struct queue *queue);
 /* Sets the stop deadline: no append waits beyond it, as the process is about to stop. Any thread. */
 void queue_set_stop_deadline(struct queue *queue, moment deadline);
 
-/* Acquires the consumer lock for all sources; held until the queue is closed or the process dies. Only its holder, the
- * owner, may call what follows, from one thread. Never blocks. Returns false with the reason: ERROR_BUSY while another
- * process holds the lock, else it cannot be had. Call again later. */
+/* Says that this process stays, and forwards as long as it does. Where sources are spread over processes
+ * (`postgresql`) it counts as one of those that share them; without this it takes what nobody has, for a while. Call
+ * before queue_claim. */
+void queue_join(struct queue *queue);
+
+/* Acquires the consumer lock: `sqlite` and `none` have one for all sources, `postgresql` has one for each, and takes
+ * those that are free; queue_tenure says which. Held until the queue is closed or the process dies. Only the holder, a
+ * source's owner, may call what follows, from one thread. Never blocks for long. Returns false with the reason:
+ * ERROR_BUSY while other processes have all of them, else they cannot be had. Call again later. Once it has returned
+ * true queue_clear_wakeup looks for further ones that are free. */
 bool queue_claim(struct queue *queue, struct error *why);
 
-/* Whether the consumer lock was lost: calls below that failed did because of that. Then another process may have it;
- * what is in hand is no longer the caller's, and whoever has the lock reads it again. Until queue_claim has succeeded
- * again.
- */
+/* Whether the source is this process's: 0: it is not, and calls below that are about it fail. Another number than
+ * before: it was lost meanwhile, and claimed again: what is in hand is no longer the caller's, for another owner may
+ * have read it again. Changes within calls below and queue_clear_wakeup. */
+uint64_t queue_tenure(const struct queue *queue, const char *source);
+
+/* Whether another process is to have this source: read and send nothing more, settle what is in flight, then yield. */
+bool queue_should_yield(const struct queue *queue, const char *source);
+void queue_yield(struct queue *queue, const char *source);
+
+/* Whether all sources that were claimed were lost, until queue_claim has succeeded again. */
 bool queue_is_lost(const struct queue *queue);
 
 /* Reads the next events of a source after the id `after` (0: from the start), oldest first, at most max_count and
@@ -174,8 +187,9 @@ struct queue_request {
     bool remember;
 };
 
-/* Takes the next request; answer it with queue_answer_request. Free of cost while there is none; call after each
- * queue_clear_wakeup. Returns false when there is none. */
+/* Takes the next request about a source that is this process's, or that nobody forwards; answer it with
+ * queue_answer_request. Free of cost while there is none; call after each queue_clear_wakeup. Returns false when there
+ * is none. */
 bool queue_take_request(struct queue *queue, struct queue_request *request);
 
 /* Sends the outcome to the command, in words for people. done: the request took effect durably; else nothing changed.
@@ -188,9 +202,9 @@ int queue_wake_fd(struct queue *queue);
 /* Clears the wake-up; read the queue after this call, before sleeping. */
 void queue_clear_wakeup(struct queue *queue);
 
-/* Whether a process, this or another, has the queue claimed and is woken by appends. It reads what was appended before
+/* Whether a process, this or another, has the source claimed and is woken by appends. It reads what was appended before
  * this call. */
-bool queue_has_reader(struct queue *queue);
+bool queue_has_reader(struct queue *queue, const char *source);
 
 /* Whether settling in bulk is cheaper, and nothing speaks against it: then verdicts may wait some milliseconds for
  * others. May change at any time. */

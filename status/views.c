@@ -285,6 +285,8 @@ static void write_simple(const struct form *form, const struct facts *facts)
         begin_family(form, simple[k].name, simple[k].kind, simple[k].help);
         for (size_t i = 0; i < facts->sources; i++) {
             double values[SIMPLE];
+            if (facts->source[i].away.text[0] != '\0')
+                continue; /* a counter that is 0 for a while would begin anew */
             read_simple(facts, &facts->source[i], values);
             write_sample(form, simple[k].sample, facts->source[i].name, values[k]);
         }
@@ -299,6 +301,8 @@ static void write_settled(const struct form *form, const struct facts *facts)
     begin_family(form, "settled_events", COUNTER, "Events that have ended, by how; dead ones may be replayed.");
     for (size_t i = 0; i < facts->sources; i++) {
         const struct source_facts *source = &facts->source[i];
+        if (source->away.text[0] != '\0')
+            continue;
         write_labelled(form, name, source->name, "outcome", "delivered", source->counts.delivered);
         write_labelled(form, name, source->name, "outcome", "duplicate", source->counts.duplicates);
         write_labelled(form, name, source->name, "outcome", "dropped", source->counts.dropped);

@@ -192,6 +192,8 @@ static void (*const suites[])(void) = {
     suite_queue_postgresql_faults,
     suite_queue_migrate,
     suite_durable_migrate,
+    suite_queue_spread,
+    suite_queue_routes,
     suite_kept_postgresql,
     suite_kept_machines,
     suite_kept_told,
@@ -204,6 +206,7 @@ static void (*const suites[])(void) = {
     suite_durable_duplicates_postgresql,
     suite_durable_outcomes_postgresql,
     suite_durable_processes_postgresql,
+    suite_durable_machines,
 #endif
 };
 // clang-format on

@@ -233,12 +233,19 @@ static void notify(struct appends *appends, bool rests)
     notify_owner(&appends->session, false); /* one that fails is made up for by the owner, who looks each second */
 }
 
-bool appends_see_owner(struct appends *appends)
+bool appends_see_owner(struct appends *appends, const char *source)
 {
     PGresult *owner = NULL;
+    struct params params = {.count = 0};
+    int32_t number;
     pthread_mutex_lock(&appends->use);
     bool seen = pg_session_open(&appends->session) == PG_DONE &&
-                pg_session_run(&appends->session, STATEMENT_HAS_OWNER, NULL, &owner) == PG_DONE && PQntuples(owner) > 0;
+                pg_session_number(&appends->session, source, false, &number) == PG_DONE && number != 0;
+    if (seen) {
+        params_int8(&params, LOCK_SOURCE + (int64_t)number);
+        seen =
+            pg_session_run(&appends->session, STATEMENT_HAS_OWNER, &params, &owner) == PG_DONE && PQntuples(owner) > 0;
+    }
     PQclear(owner);
     pthread_mutex_unlock(&appends->use);
     return seen;

@@ -51,11 +51,12 @@ static void *pg_open(const struct config *config, struct error *why)
     queue->wake_fd = queue->timer_fd = -1;
     atomic_init(&queue->is_steady, false);
     pg_session_init(&queue->look, config, &looking);
-    owner_init(queue);
+    bool good = owner_init(queue);
     queue->appends = appends_new(config);
-    if (queue->appends == NULL)
+    good = good && queue->appends != NULL;
+    if (!good)
         error_set(why, "out of memory");
-    if (queue->appends != NULL && make_wake(queue, why))
+    if (good && make_wake(queue, why))
         return queue;
     pg_close(queue);
     return NULL;
@@ -80,10 +81,10 @@ static void pg_set_stop_deadline(void *state, moment deadline)
     appends_stop_by(queue->appends, deadline);
 }
 
-static bool pg_has_reader(void *state)
+static bool pg_has_reader(void *state, const char *source)
 {
     struct pg_queue *queue = state;
-    return appends_see_owner(queue->appends);
+    return appends_see_owner(queue->appends, source);
 }
 
 /* There are no files that could be replaced; each connection looks at the version of the tables. */
@@ -111,8 +112,12 @@ const struct engine queue_engine_postgresql = {
     .append = pg_append,
     .start_writer = pg_start_writer,
     .set_stop_deadline = pg_set_stop_deadline,
-    .claim = pg_claim,
+    .join = pg_join,
     .is_lost = pg_is_lost,
+    .tenure = pg_tenure,
+    .should_yield = pg_should_yield,
+    .yield = pg_yield,
+    .claim = pg_claim,
     .next = pg_next,
     .again = pg_again,
     .known = pg_known,

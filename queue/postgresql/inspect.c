@@ -6,8 +6,13 @@
 
 #include "queue/postgresql/store.h"
 
+#define LOOK_AGAIN_MS 1000 /* a connection that was silent for so long may be one to nobody */
+
+/* What is asked may take a minute, for it may count millions; whether the server is there at all shows soon. */
 bool pg_look(struct pg_queue *queue, struct error *why)
 {
+    if (queue->look.connection != NULL && clock_now() - queue->look.answered >= LOOK_AGAIN_MS)
+        pg_session_text(&queue->look, "SELECT 1", ANSWER_MS);
     return pg_session_open(&queue->look) == PG_DONE || pg_session_failed(&queue->look, why);
 }
 
@@ -147,22 +152,32 @@ static bool pg_read_notes(void *state, const char *source, struct notes *notes, 
 }
 
 /* application_name is "closecrm HOST PROCESS PURPOSE". */
+static void add_owner(const PGresult *owners, int row, struct error *words)
+{
+    char host[64] = "", process[24] = "", before[sizeof words->text], sources[48] = "";
+    bool told = sscanf(PQgetvalue(owners, row, 0), "closecrm %63s %23s", host, process) == 2;
+    long long count = (long long)result_int(owners, row, 1);
+    memcpy(before, words->text, sizeof before);
+    if (PQntuples(owners) > 1)
+        snprintf(sources, sizeof sources, " (%lld source%s)", count, count == 1 ? "" : "s");
+    if (told)
+        error_set(words, "%.300s%sprocess %s on %s%s", before, row > 0 ? ", " : "", process, host, sources);
+    else
+        error_set(words, "%.300s%sa process forwards%s", before, row > 0 ? ", " : "", sources);
+}
+
 static bool pg_is_owned(void *state, bool *owned, struct error *words, struct error *why)
 {
     struct pg_queue *queue = state;
-    PGresult *owner = NULL;
-    char host[64] = "", process[24] = "";
+    PGresult *owners = NULL;
     if (!pg_look(queue, why))
         return false;
-    enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_OWNER, NULL, &owner);
-    *owned = result == PG_DONE && PQntuples(owner) > 0;
-    if (!*owned)
-        error_set(words, "no process forwards now");
-    else if (sscanf(PQgetvalue(owner, 0, 0), "closecrm %63s %23s", host, process) == 2)
-        error_set(words, "process %s on %s", process, host);
-    else
-        error_set(words, "a process forwards");
-    PQclear(owner);
+    enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_OWNER, NULL, &owners);
+    *owned = result == PG_DONE && PQntuples(owners) > 0;
+    error_set(words, "%s", *owned ? "" : "no process forwards now");
+    for (int row = 0; *owned && row < PQntuples(owners); row++)
+        add_owner(owners, row, words);
+    PQclear(owners);
     return pg_looked(queue, result, why);
 }
 

@@ -43,7 +43,7 @@ static bool rest(struct keeper *keeper, int64_t ms, bool *settled)
     while (!atomic_load(&keeper->ending) && clock_condition_wait(&keeper->called, &keeper->lock, until))
         ;
     bool ending = atomic_load(&keeper->ending);
-    *settled = keeper->settled;
+    *settled |= keeper->settled;
     keeper->settled = false;
     pthread_mutex_unlock(&keeper->lock);
     return !ending;
@@ -121,21 +121,40 @@ static enum pg_outcome look(struct keeper *keeper, moment *forgets)
     return result;
 }
 
+/* Other processes that forward have keepers, too: one of them does it at a time. *settled and *due become false once
+ * it is done. */
+static enum pg_outcome keep_house(struct keeper *keeper, moment *forgets, bool *settled, bool *due)
+{
+    PGresult *got = NULL;
+    enum pg_outcome result = pg_session_run(&keeper->session, STATEMENT_KEEP, NULL, &got);
+    bool mine = result == PG_DONE && result_int(got, 0, 0) != 0;
+    PQclear(got);
+    if (mine && *due)
+        result = look(keeper, forgets);
+    if (mine && result == PG_DONE && *settled)
+        result = pg_session_text(&keeper->session, "VACUUM (TRUNCATE off, PARALLEL 0) event", INSPECT_MS);
+    *settled = *settled && !(mine && result == PG_DONE);
+    *due = *due && !mine;
+    if (mine && keeper->session.connection != NULL)
+        pg_session_run(&keeper->session, STATEMENT_KEPT, NULL, NULL);
+    return result;
+}
+
 static void *run_keeper(void *context)
 {
     struct keeper *keeper = context;
-    bool settled;
+    bool settled = false;
     moment looks = 0, forgets = clock_now() + HOUR_MS;
     while (rest(keeper, VACUUM_MS, &settled)) {
-        bool due = clock_now() >= looks;
+        bool due = clock_now() >= looks, looked = due;
         if (!settled && !due)
             continue;
         enum pg_outcome result = pg_session_open(&keeper->session);
-        if (result == PG_DONE && due)
-            result = look(keeper, &forgets);
-        looks = due ? clock_now() + LOOK_MS : looks;
-        if (result == PG_DONE && settled)
-            result = pg_session_text(&keeper->session, "VACUUM (TRUNCATE off, PARALLEL 0) event", INSPECT_MS);
+        if (result == PG_DONE)
+            result = keep_house(keeper, &forgets, &settled, &due);
+        if (looked && (!due || result != PG_DONE))
+            looks = clock_now() + LOOK_MS;
+        settled = settled && result == PG_DONE;
         if (result != PG_DONE && !atomic_load(&keeper->ending))
             log_write(LEVEL_WARN, "msg=housekeeping_failed reason=\"%.400s\"", keeper->session.why.text);
     }

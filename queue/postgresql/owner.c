@@ -1,6 +1,6 @@
-/* The consumer lock: a session advisory lock, which lives as long as the owner's session. The server ends a session
- * that says nothing for three seconds, so a process that stood still has lost the queue, and its next statement says
- * so: it cannot settle what another one may be forwarding. */
+/* The owner's session, as long as which its consumer locks live (spread.c). The server ends a session that says nothing
+ * for three seconds, so a process that stood still has lost its sources, and its next statement says so: it cannot
+ * settle what another one may be forwarding. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +13,14 @@
 
 #define IDLE_MS 3000
 #define BEAT_MS 1000 /* how often the owner says something, and looks without being told */
-#define DAY_MS INT64_C(86400000)
 
 static const struct pg_settings owning = {"forwards", ANSWER_MS, IDLE_MS};
 
-void owner_init(struct pg_queue *queue)
+bool owner_init(struct pg_queue *queue)
 {
     pg_session_init(&queue->own, queue->config, &owning);
+    queue->source = calloc(queue->config->sources + 1, sizeof *queue->source);
+    return queue->source != NULL;
 }
 
 /* ---- waking ---- */
@@ -53,25 +54,20 @@ static void end_owning(struct pg_queue *queue)
     pg_session_close(&queue->own);
     queue->own.why = why;
     gaps_free(queue);
+    spread_forget(queue);
     queue->owned = false;
     set_timer(queue, -1);
 }
 
 void pg_release(struct pg_queue *queue)
 {
-    if (queue->owned) /* the server would notice the end of the session a little later */
+    if (queue->entered) /* the server would notice the end of the session a little later */
         pg_session_text(&queue->own, "SELECT pg_advisory_unlock_all()", ANSWER_MS);
     if (queue->owned)
         end_owning(queue);
     pg_session_close(&queue->own);
-}
-
-bool pg_may_own(struct pg_queue *queue, struct error *why)
-{
-    if (queue->owned)
-        return true;
-    error_set(why, "this process does not forward any more: %.400s", queue->own.why.text);
-    return false;
+    free(queue->source);
+    queue->source = NULL;
 }
 
 bool pg_owned_done(struct pg_queue *queue, enum pg_outcome result, struct error *why)
@@ -90,62 +86,16 @@ bool pg_owned_done(struct pg_queue *queue, enum pg_outcome result, struct error 
     return false;
 }
 
-static enum pg_outcome beat(struct pg_queue *queue)
-{
-    PGresult *answer = NULL;
-    enum pg_outcome result = pg_session_run(&queue->own, STATEMENT_BEAT, NULL, &answer);
-    if (result == PG_DONE) {
-        int64_t apart = clock_unix_ms() - result_int(answer, 0, 0);
-        bool steady = apart > -DAY_MS && apart < DAY_MS;
-        if (!steady && atomic_load(&queue->is_steady))
-            log_write(
-                LEVEL_WARN,
-                "msg=clock_differs hours=%lld advice=\"set the clock of this machine, or of the database's: nothing "
-                "is called too old until then\"",
-                (long long)apart / 3600000);
-        atomic_store(&queue->is_steady, steady);
-        queue->asked |= result_int(answer, 0, 1) != 0;
-    }
-    PQclear(answer);
-    return result;
-}
+/* ---- claiming ---- */
 
-static enum pg_outcome begin_owning(struct pg_queue *queue, bool *got)
+/* Once the first source is claimed. */
+static bool begin_owning(struct pg_queue *queue, struct error *why)
 {
-    PGresult *claimed = NULL;
-    enum pg_outcome result = pg_session_run(&queue->own, STATEMENT_CLAIM, NULL, &claimed);
-    *got = result == PG_DONE && result_int(claimed, 0, 0) != 0;
-    queue->any_letter = *got && result_int(claimed, 0, 1) != 0;
-    PQclear(claimed);
-    if (!*got)
-        return result;
-    result = pg_session_text(&queue->own, "LISTEN closecrm", ANSWER_MS);
-    return result == PG_DONE ? beat(queue) : result;
-}
-
-bool pg_claim(void *state, struct error *why)
-{
-    struct pg_queue *queue = state;
-    bool got = false;
-    if (queue->owned)
-        return true;
-    enum pg_outcome result = pg_session_open(&queue->own);
-    if (result == PG_DONE)
-        result = begin_owning(queue, &got);
-    if (result != PG_DONE) {
-        pg_session_failed(&queue->own, why);
-        pg_session_close(&queue->own);
-        return false;
-    }
-    if (!got) {
-        error_set_kind(why, ERROR_BUSY, "another process forwards"); /* on this machine or another one */
-        pg_session_close(&queue->own);
-        return false;
-    }
     struct epoll_event event = {.events = EPOLLIN};
+    if (pg_session_text(&queue->own, "LISTEN closecrm", ANSWER_MS) != PG_DONE)
+        return pg_session_failed(&queue->own, why);
     if (epoll_ctl(queue->wake_fd, EPOLL_CTL_ADD, PQsocket(queue->own.connection), &event) != 0) {
         error_set(why, "cannot wait for the database: %s", strerror(errno));
-        pg_session_close(&queue->own);
         return false;
     }
     queue->owned = queue->asked = true;
@@ -153,6 +103,36 @@ bool pg_claim(void *state, struct error *why)
     set_timer(queue, BEAT_MS);
     queue->keeper = keeper_start(queue->config, &queue->is_steady);
     return true;
+}
+
+/* Returns whether a source is owned. */
+static bool try_claim(struct pg_queue *queue, struct error *why)
+{
+    bool may = true;
+    queue->entered = queue->entered && queue->own.connection != NULL;
+    enum pg_outcome result = pg_session_open(&queue->own);
+    if (result == PG_DONE && !queue->entered)
+        result = spread_enter(queue, &may);
+    if (result == PG_DONE && may)
+        result = spread_beat(queue);
+    if (result != PG_DONE)
+        return pg_session_failed(&queue->own, why);
+    if (queue->owns == 0)
+        error_set_kind(why, ERROR_BUSY, "another process forwards"); /* on this machine or another one */
+    return queue->owns > 0 && begin_owning(queue, why);
+}
+
+bool pg_claim(void *state, struct error *why)
+{
+    struct pg_queue *queue = state;
+    if (queue->owned || try_claim(queue, why))
+        return true;
+    bool waits = queue->joined && queue->entered && queue->owns == 0 && queue->own.connection != NULL;
+    if (!waits) { /* who stays is counted, and needs its session for that */
+        spread_forget(queue);
+        pg_session_close(&queue->own);
+    }
+    return false;
 }
 
 void pg_clear_wakeup(void *state)
@@ -167,8 +147,8 @@ void pg_clear_wakeup(void *state)
     queue->own.notified = false; /* what it tells of is read after this */
     queue->asked |= queue->own.asked;
     queue->own.asked = false;
-    if (queue->own.connection == NULL || clock_now() - queue->own.answered >= BEAT_MS / 2)
-        pg_owned_done(queue, beat(queue), NULL);
+    if (queue->own.connection == NULL || clock_now() - queue->beaten >= BEAT_MS / 2)
+        pg_owned_done(queue, spread_beat(queue), NULL);
 }
 
 bool pg_is_steady(void *state)

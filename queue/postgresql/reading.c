@@ -176,9 +176,9 @@ int pg_next(void *state, const char *source, uint64_t after, size_t max_count, s
     struct pg_queue *queue = state;
     int32_t number;
     events_clear(found);
-    if (!queue->owned && !queue->lost)
+    if (queue->tenures == 0)
         return pg_list(queue, source, after, max_count, max_bytes, found, why); /* who only looks */
-    if (!pg_may_own(queue, why))
+    if (!pg_may_own(queue, source, why))
         return -1;
     enum pg_outcome result = pg_session_number(&queue->own, source, false, &number);
     if (result == PG_DONE && number != 0)
@@ -200,7 +200,7 @@ int pg_again(void *state, const char *source, const uint64_t *ids, size_t count,
     int32_t number;
     *asked = 0;
     events_clear(found);
-    if (!pg_may_own(queue, why))
+    if (!pg_may_own(queue, source, why))
         return -1;
     enum pg_outcome result = pg_session_number(&queue->own, source, false, &number);
     for (size_t i = 0; i < count; i++)
@@ -285,7 +285,7 @@ bool pg_known(void *state, const char *source, const struct identity *identities
 {
     struct pg_queue *queue = state;
     int32_t number;
-    if (!pg_may_own(queue, why))
+    if (!pg_may_own(queue, source, why))
         return false;
     enum pg_outcome result = pg_session_number(&queue->own, source, false, &number);
     if (result == PG_DONE)

@@ -85,10 +85,17 @@ static void read_request(const PGresult *row, struct queue_request *request)
 bool pg_take_request(void *state, struct queue_request *request)
 {
     struct pg_queue *queue = state;
+    struct array owned, configured;
+    struct params params = {.count = 0};
     PGresult *row = NULL;
     if (!queue->asked || !queue->owned)
         return false;
-    enum pg_outcome result = pg_session_run(&queue->own, STATEMENT_TAKE_REQUEST, NULL, &row);
+    spread_names(queue, &owned, &configured);
+    bool good = params_array(&params, &owned) && params_array(&params, &configured);
+    enum pg_outcome result = good ? pg_session_run(&queue->own, STATEMENT_TAKE_REQUEST, &params, &row)
+                                  : pg_session_lose(&queue->own, "out of memory");
+    buffer_free(&owned.bytes);
+    buffer_free(&configured.bytes);
     bool taken = result == PG_DONE && PQntuples(row) > 0;
     if (taken)
         read_request(row, request);

@@ -22,8 +22,11 @@
 
 /* Advisory locks count per database, which is the queue's own. */
 #define LOCK_CLASS 0x436c7363 /* the first key of all of them */
-#define LOCK_CONSUMER 0
+#define LOCK_CONSUMER 0       /* shared by all who forward; alone: by who lets nobody forward */
 #define LOCK_SCHEMA 1
+#define LOCK_MEMBER 2  /* shared by those among whom sources are spread */
+#define LOCK_KEEPER 3  /* who keeps house at this moment */
+#define LOCK_SOURCE 16 /* and its number: its consumer lock */
 
 /* What became of a transaction. */
 enum pg_outcome {

@@ -88,7 +88,7 @@ bool pg_settle(void *state, const char *source, const struct verdict *verdicts, 
             add_verdict(&all, &verdicts[i]);
     }
     bool any = all.ids.count > 0;
-    if (any && !pg_may_own(queue, why)) {
+    if (any && !pg_may_own(queue, source, why)) {
         free_verdicts(&all);
         return false;
     }
@@ -167,7 +167,7 @@ bool pg_note(void *state, const char *source, struct notes *notes, bool put, str
 {
     struct pg_queue *queue = state;
     int32_t number;
-    if (!pg_may_own(queue, why))
+    if (!pg_may_own(queue, source, why))
         return false;
     enum pg_outcome result = pg_session_number(&queue->own, source, put, &number);
     if (result == PG_DONE)

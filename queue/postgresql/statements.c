@@ -18,7 +18,7 @@
 #define ADDS " ON CONFLICT (source, kind) DO UPDATE SET n = n.n + excluded.n"
 #define LATER_WINS " ON CONFLICT (source, kind) DO UPDATE SET n = greatest(n.n, excluded.n)"
 
-#define CONSUMER "locktype = 'advisory' AND classid = 1131176803 AND objid = 0 AND objsubid = 2 AND granted"
+#define ADVISORY "locktype = 'advisory' AND classid = 1131176803 AND objsubid = 2 AND granted"
 #define HERE "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 /* What is asked for, as rows. The source stands beside each: were it compared with $1, the planner could walk all rows
@@ -50,14 +50,24 @@ const char *const pg_statement_texts[STATEMENTS] = {
                            " WHERE relid = 'event'::regclass), 0) * coalesce((SELECT avg(octet_length(body))::int8 + 60"
                            " FROM (SELECT body FROM event ORDER BY source, id LIMIT 100) b), 0),"
                            " pg_total_relation_size('known'), greatest(pg_total_relation_size('letter') - 65536, 0)",
-    [STATEMENT_HAS_OWNER] = "SELECT 1 FROM pg_locks WHERE " HERE " AND " CONSUMER,
+    [STATEMENT_HAS_OWNER] = "SELECT 1 FROM pg_locks WHERE " HERE " AND " ADVISORY " AND objid::int8 = $1",
 
-    [STATEMENT_CLAIM] = "SELECT pg_try_advisory_lock(1131176803, 0)::int4, EXISTS (SELECT 1 FROM letter)::int4",
-    [STATEMENT_OWNER] = "SELECT a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
-                        " WHERE l." HERE " AND l." CONSUMER,
+    [STATEMENT_CLAIM] = "SELECT pg_try_advisory_lock(1131176803, 0)::int4",
+    [STATEMENT_ENTER] = "SELECT pg_try_advisory_lock_shared(1131176803, 0)::int4,"
+                        " CASE WHEN $1 = 1 THEN pg_try_advisory_lock_shared(1131176803, 2) END::int4",
+    /* one after another, until there are enough; OFFSET 0: for each once */
+    [STATEMENT_CLAIM_SOURCES] = "SELECT n FROM (SELECT n FROM unnest($1::int4[]) AS v (n) OFFSET 0) v"
+                                " WHERE pg_try_advisory_lock(1131176803, 16 + n) LIMIT $2",
+    [STATEMENT_YIELD] = "SELECT pg_advisory_unlock(1131176803, 16 + $1)",
+    [STATEMENT_KEEP] = "SELECT pg_try_advisory_lock(1131176803, 3)::int4",
+    [STATEMENT_KEPT] = "SELECT pg_advisory_unlock(1131176803, 3)",
+    [STATEMENT_OWNER] = "SELECT coalesce(a.application_name, ''), count(*) FROM pg_locks l LEFT JOIN pg_stat_activity a"
+                        " ON a.pid = l.pid WHERE l." HERE " AND l." ADVISORY " AND l.objid::int8 > 16 GROUP BY a.pid, 1"
+                        " ORDER BY 1",
     [STATEMENT_LAST_ID] = "SELECT coalesce(pg_sequence_last_value(('id_' || $1::int4)::regclass), 0)",
     [STATEMENT_BEAT] = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8,"
-                       " EXISTS (SELECT 1 FROM request WHERE state = 0)::int4",
+                       " EXISTS (SELECT 1 FROM request WHERE state = 0)::int4, EXISTS (SELECT 1 FROM letter)::int4,"
+                       " (SELECT count(*) FROM pg_locks WHERE " HERE " AND " ADVISORY " AND objid = 2)",
     [STATEMENT_WRITERS] = "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND " HERE
                           " AND relation = 'event'::regclass AND mode = 'RowExclusiveLock' AND granted"
                           " AND pid <> pg_backend_pid() AND ($1::text[] IS NULL OR virtualtransaction = ANY ($1))",
@@ -156,8 +166,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
                       " RETURNING number",
     [STATEMENT_ANSWER] = "SELECT state, words FROM request WHERE number = $1",
     [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = $1 AND (state = 0 OR $2 = 1)",
+    /* $1: the sources that it forwards, $2: those that anybody could: the rest is whoever's comes first */
     [STATEMENT_TAKE_REQUEST] = "UPDATE request SET state = 1 WHERE number = (SELECT number FROM request WHERE state = 0"
-                               " ORDER BY number LIMIT 1) RETURNING number, source, event, key, updated",
+                               " AND (source = ANY ($1) OR source <> ALL ($2)) ORDER BY number LIMIT 1"
+                               " FOR UPDATE SKIP LOCKED) RETURNING number, source, event, key, updated",
     [STATEMENT_SET_REQUEST] = "UPDATE request SET state = $2, words = $3 WHERE number = $1 AND state = 1",
     [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE made < $1",
 

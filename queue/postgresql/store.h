@@ -23,8 +23,20 @@ struct pg_queue {
 
     /* the owner's, of its thread */
     struct pg_session own;
-    bool owned;
-    bool lost;             /* it was owned, and is no more */
+    bool joined;  /* it counts among those over whom sources are spread */
+    bool entered; /* the session has the locks of who forwards */
+    bool owned;   /* at least one source */
+    bool lost;    /* it owned some, and owns none any more */
+    struct owned_source {
+        int32_t number; /* in the database; 0: not known yet */
+        uint64_t tenure;
+        bool wanted; /* by another process, to which it is given back */
+    } * source;      /* of each that is configured */
+    size_t owns;
+    uint64_t tenures;      /* given so far */
+    int64_t members;       /* processes over which sources are spread, as counted last; 0: not yet */
+    moment beaten;         /* when it looked last */
+    moment orphans_due;    /* then it takes what nobody has, whatever its share is */
     bool any_letter;       /* there may be dead letters */
     bool asked;            /* there may be requests */
     atomic_bool is_steady; /* this machine's clock and the server's agree */
@@ -52,7 +64,7 @@ enum queue_result appends_put(struct appends *appends, const char *source, const
                               moment deadline, struct error *why);
 
 /* As queue_has_reader, on the writer's connection. */
-bool appends_see_owner(struct appends *appends);
+bool appends_see_owner(struct appends *appends, const char *source);
 
 /* Wakes the owner: something was appended. asks: a command asks for something. On any session. */
 void notify_owner(struct pg_session *session, bool asks);
@@ -63,10 +75,11 @@ enum pg_outcome room_read(struct pg_session *session, const struct config *confi
 /* Whether that is too full for another event, with the words for Close's log. */
 bool room_is_full(const struct queue_room *room, const struct config *config, struct error *why);
 
-/* ---- owner.c: the consumer lock, which lives as long as the owner's session, and reading. What fails because that
- * session ended has lost the queue (queue_is_lost). ---- */
+/* ---- owner.c: the owner's session, and being woken. What fails because that session ended has lost all sources
+ * (queue_is_lost). ---- */
 
-void owner_init(struct pg_queue *queue);
+/* Returns false when memory is out. */
+bool owner_init(struct pg_queue *queue);
 bool pg_claim(void *state, struct error *why);
 bool pg_is_lost(void *state);
 void pg_release(struct pg_queue *queue);
@@ -77,8 +90,29 @@ bool pg_is_steady(void *state);
 /* Notes what a call on the owner's session came to, and says so to its caller: true for PG_DONE. */
 bool pg_owned_done(struct pg_queue *queue, enum pg_outcome result, struct error *why);
 
-/* The same for one that may not be called without the claim. */
-bool pg_may_own(struct pg_queue *queue, struct error *why);
+/* ---- spread.c: the consumer locks, one for each source, and who has which ---- */
+
+void pg_join(void *state);
+uint64_t pg_tenure(void *state, const char *source);
+bool pg_should_yield(void *state, const char *source);
+void pg_yield(void *state, const char *source);
+
+/* Whether a call about this source may be made; else false with the reason. What is not configured is nobody's, and any
+ * owner's. */
+bool pg_may_own(struct pg_queue *queue, const char *source, struct error *why);
+
+/* Enters the session among those who forward. *may: nobody wants to be alone. */
+enum pg_outcome spread_enter(struct pg_queue *queue, bool *may);
+
+/* Claims what is free and its share, tells the server that it lives, and learns what there is to do. */
+enum pg_outcome spread_beat(struct pg_queue *queue);
+
+/* All are lost. */
+void spread_forget(struct pg_queue *queue);
+
+/* The names of the sources that are owned, and of all that are configured, as arrays of texts. The caller frees their
+ * bytes. */
+void spread_names(const struct pg_queue *queue, struct array *owned, struct array *configured);
 
 /* ---- reading.c ---- */
 

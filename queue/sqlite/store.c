@@ -356,8 +356,9 @@ int store_wake_fd(void *state)
 }
 
 /* A FIFO that nobody reads cannot be opened for writing. */
-bool store_has_reader(void *state)
+bool store_has_reader(void *state, const char *source)
 {
+    (void)source; /* one process reads all */
     const struct store *store = state;
     char path[STATE_PATH];
     wake_path(path, store->directory);

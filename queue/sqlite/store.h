@@ -332,7 +332,7 @@ void wake_ask(const char *directory, int *fd);
 
 /* Only the owner is woken; -1 for other processes. */
 int store_wake_fd(void *state);
-bool store_has_reader(void *state);
+bool store_has_reader(void *state, const char *source);
 void store_clear_wakeup(void *state);
 
 bool store_is_steady(void *state);

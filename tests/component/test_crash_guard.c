@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "forward/pending.h"
@@ -64,26 +65,28 @@ static void deaths_with_other_events_do_not_add_up(void)
 /* What has ended is no trace any more once its run of events has, and on a clean end. */
 static void what_has_ended_leaves_no_trace(void)
 {
-    for (int orderly = 0; orderly < 2; orderly++) {
+    for (int i = 0; i < 4; i++) {
+        pid_t pid = fork();
+        CU_ASSERT_FATAL(pid >= 0);
+        if (pid == 0) {
+            struct crash_guard *guard = crash_guard_open(directory);
+            crash_guard_enter(guard, "one", 21);
+            crash_guard_leave(guard);
+            crash_guard_enter(guard, "one", 22); /* parsed, and then transformed */
+            crash_guard_leave(guard);
+            crash_guard_enter(guard, "one", 22);
+            crash_guard_leave(guard);
+            if (i % 2 == 0)
+                crash_guard_rest(guard); /* and it is killed after that */
+            else
+                crash_guard_close(guard);
+            _exit(0);
+        }
+        CU_ASSERT_EQUAL(waitpid(pid, NULL, 0), pid);
         struct crash_guard *guard = crash_guard_open(directory);
-        crash_guard_enter(guard, "one", 21);
-        crash_guard_leave(guard);
-        crash_guard_enter(guard, "one", 22); /* parsed, and then transformed */
-        crash_guard_leave(guard);
-        crash_guard_enter(guard, "one", 22);
-        crash_guard_leave(guard);
-        if (orderly == 0)
-            crash_guard_rest(guard);
-        struct crash_guard *next = crash_guard_open(directory); /* as if the process had been killed here */
-        crash_guard_close(next);
-        next = orderly == 0 ? crash_guard_open(directory) : NULL;
-        CU_ASSERT_FALSE(crash_guard_suspects(next, "one", 22));
-        crash_guard_close(next);
+        CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 22));
         crash_guard_close(guard);
     }
-    struct crash_guard *guard = crash_guard_open(directory);
-    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 22));
-    crash_guard_close(guard);
 }
 
 /* Where the file has lost its room, or anybody has cut it: a mapped one would kill the process. */
@@ -270,6 +273,23 @@ static void without_a_trace_all_goes_on(void)
     crash_guard_close(NULL);
 }
 
+/* Two processes that forward other sources each: what the one is at is no death that the other one sees. */
+static void each_process_has_a_trace_of_its_own(void)
+{
+    struct crash_guard *first = crash_guard_open(directory), *second = NULL;
+    crash_guard_enter(first, "one", 95);
+    for (int i = 0; i < 3; i++) {
+        second = crash_guard_open(directory);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+        CU_ASSERT_FALSE(crash_guard_suspects(second, "one", 95));
+        crash_guard_enter(second, "two", 96);
+        crash_guard_leave(second);
+        crash_guard_close(second);
+    }
+    crash_guard_close(first);
+    CU_ASSERT_FALSE(is_suspect(96));
+}
+
 void suite_crash_guard(void)
 {
     static CU_TestInfo tests[] = {
@@ -284,6 +304,7 @@ void suite_crash_guard(void)
         {"only a signal of its own making counts", only_a_signal_of_its_own_making_counts},
         {"after some trials it is condemned", after_some_trials_it_is_condemned},
         {"without a trace all goes on", without_a_trace_all_goes_on},
+        {"each process has a trace of its own", each_process_has_a_trace_of_its_own},
         CU_TEST_INFO_NULL,
     };
     suite_add("crash guard", make_directory, remove_directory, tests);

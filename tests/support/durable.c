@@ -15,10 +15,11 @@
 #include "tests/support/check.h"
 #include "tests/support/postgresql.h"
 
-/* "process PID", of what has the consumer lock. */
+/* "process PID", of what has the consumer lock of the source alpha. */
 #define OWNER                                                                                                          \
     "SELECT 'process ' || split_part(application_name, ' ', 3) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"    \
-    " WHERE locktype = 'advisory' AND objid = 0 AND granted AND datname = current_database()"
+    " WHERE locktype = 'advisory' AND granted AND datname = current_database()"                                        \
+    " AND objid::int8 = 16 + (SELECT number FROM closecrm.source WHERE name = 'alpha')"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SHARE 20

@@ -153,6 +153,11 @@ static void break_queue(struct made_facts *made)
     error_set(&made->facts.queue_why, "it is gone");
 }
 
+static void break_part_of_queue(struct made_facts *made)
+{
+    error_set(&made->one.away, "the database does not answer within 3 s");
+}
+
 static void forget_cron(struct made_facts *made)
 {
     made->facts.cron_ms = NOW - 3600000;
@@ -311,6 +316,7 @@ static const struct situation situations[] = {
     {"it is complete", be_complete},
     {"nothing comes", be_silent},
     {"the queue is broken", break_queue},
+    {"a part of the queue is broken", break_part_of_queue},
     {"files of the queue were replaced", replace_files},
     {"no room", have_no_room},
     {"the disk is full", have_a_full_disk},

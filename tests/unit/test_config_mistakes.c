@@ -155,8 +155,8 @@ static void whole(void)
         {URL "[source a]\nwrite_key = x\n[source b]\nwrite_key = y\nwrite_key = z, x\n",
          AT "6: [source b] has a write_key that [source a] has in line 3: the two could not be told apart; give each "
             "its own"},
-        {WHOLE "queue = postgresql\n",
-         AT "4: queue is postgresql, but there is no queue_url: set it to postgresql://USER:PASSWORD@HOST/DATABASE"},
+        {WHOLE "queue = postgresql\n", "~/closecrm.conf: there is no queue_url, where events wait: add \"queue_url = "
+                                       "postgresql://USER:PASSWORD@HOST/DATABASE\""},
         {WHOLE "queue_max_bytes = 1M\n",
          AT "4: queue_max_bytes is less than max_body: the largest events would never be taken"},
     };

@@ -23,7 +23,8 @@
     "close_api_url = https://api.close.com/api/v1  (default)\n"                                                        \
     "reconcile_interval = 15m  (default)\n"                                                                            \
     "auto_resume = no  (default)\n"                                                                                    \
-    "accept_empty = no  (default)\n"
+    "accept_empty = no  (default)\n"                                                                                   \
+    "queue_url = none  (default)\n"
 
 /* Reads and prints; the text is the caller's. The folder is "~" in it. */
 static char *printed(const char *text, char *const environment[])
@@ -59,7 +60,6 @@ static void short_form(void)
                          "keep = lead.*, contact.*\nkeep = task.*\n",
                          environment);
     CU_ASSERT_STRING_EQUAL(text, "queue = sqlite  (default)\n"
-                                 "queue_url = none  (default)\n"
                                  "state_dir = state  (default)\n"
                                  "queue_max_bytes = 8G  (default)\n"
                                  "queue_retention = 30d  (default)\n"
