@@ -18,6 +18,9 @@ struct judged {
 enum finding_outcome judged_found(const struct judged *judged, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* of the server that keeps the queue */
+enum finding_outcome judge_queue_setup(const struct judged *judged);
+
 /* of dead letters */
 enum finding_outcome judge_dead_letters(const struct judged *judged);
 enum finding_outcome judge_letters_of_no_source(const struct judged *judged);

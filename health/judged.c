@@ -95,3 +95,9 @@ void finding_text_expand(const char *text, const char *name, const char *state_d
     if (strlen(program_name_put(out, named, sizeof named)) < size)
         snprintf(out, size, "%s", named);
 }
+
+enum finding_outcome judge_queue_setup(const struct judged *judged)
+{
+    const char *worry = judged->facts->setup.worry.text;
+    return worry[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "the database of the queue: %.480s", worry);
+}
