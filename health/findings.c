@@ -33,12 +33,6 @@ static enum finding_outcome judge_queue_replaced(const struct judged *judged)
                         judged->facts->replaced.text);
 }
 
-static enum finding_outcome judge_queue_setup(const struct judged *judged)
-{
-    const char *worry = judged->facts->setup.worry.text;
-    return worry[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "the database of the queue: %.480s", worry);
-}
-
 static enum finding_outcome judge_unsettled(const struct judged *judged)
 {
     const struct facts *facts = judged->facts;

@@ -18,8 +18,11 @@ struct judged {
 enum finding_outcome judged_found(const struct judged *judged, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* of sources with queues of their own, and of dead letters */
+/* of the server that keeps the queue, and of sources with queues of their own */
+enum finding_outcome judge_queue_setup(const struct judged *judged);
 enum finding_outcome judge_queue_partly_broken(const struct judged *judged);
+
+/* of dead letters */
 enum finding_outcome judge_dead_letters(const struct judged *judged);
 enum finding_outcome judge_letters_of_no_source(const struct judged *judged);
 enum finding_outcome judge_dead_letters_new(const struct judged *judged);

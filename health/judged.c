@@ -114,3 +114,9 @@ enum finding_outcome judge_queue_partly_broken(const struct judged *judged)
     return judged_found(judged, "source %.64s has a queue that cannot be used%s: %.400s", first->name, others,
                         first->away.text);
 }
+
+enum finding_outcome judge_queue_setup(const struct judged *judged)
+{
+    const char *worry = judged->facts->setup.worry.text;
+    return worry[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "the database of the queue: %.480s", worry);
+}
