@@ -259,6 +259,23 @@ static bool migrate(struct course *course, struct error *why)
            finish(course, why);
 }
 
+/* One queue is moved to one other: what waits in a source's own database would be left behind. */
+static bool is_one_database(const struct config *config, struct error *why)
+{
+    for (size_t i = 0; i < config->sources; i++) {
+        const struct source *source = &config->source[i];
+        if (source->queue_url == NULL || strcmp(source->queue_url, config->queue_url) == 0)
+            continue;
+        error_set(
+            why,
+            "source %.64s has a database of its own, and a queue moves to one, or from one: take queue_url out of "
+            "its section until the queue is moved; what waits in that database stays there until it is set again",
+            source->name);
+        return false;
+    }
+    return true;
+}
+
 bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
                    struct migrated *done, struct error *why)
 {
@@ -270,6 +287,8 @@ bool queue_migrate(const struct config *config, enum queue_kind to, const struct
         error_set(why, "this program was built without queue = postgresql: Debian's package and the bundle have it");
         return false;
     }
+    if (!is_one_database(config, why))
+        return false;
     course.from.engine->place(config, done->from);
     course.to.engine->place(config, done->to);
     bool good = migrate(&course, why);

@@ -209,7 +209,7 @@ static bool comes_to_an_end(struct rig *rig)
     size_t before, requests = standin_counts(rig->standin).requests;
     do {
         before = requests;
-        standin_wait_requests(rig->standin, before + 1, 300);
+        standin_wait_requests(rig->standin, before + 1, 1000);
         requests = standin_counts(rig->standin).requests;
     } while (requests > before && clock_now() < deadline);
     return requests == before;

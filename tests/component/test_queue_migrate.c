@@ -397,6 +397,16 @@ static void without_an_address_it_is_said(void)
     made.config.queue_url = engine.url;
 }
 
+static void a_source_with_a_database_of_its_own_is_said(void)
+{
+    char elsewhere[] = "postgresql://user@host/elsewhere?host=/nowhere";
+    use_new("elsewhere");
+    made.config.source[0].queue_url = elsewhere;
+    refused(QUEUE_POSTGRESQL, "source one has a database of its own");
+    refused(QUEUE_SQLITE, "source one has a database of its own");
+    made.config.source[0].queue_url = NULL;
+}
+
 void suite_queue_migrate(void)
 {
     static CU_TestInfo tests[] = {
@@ -406,6 +416,7 @@ void suite_queue_migrate(void)
         {"two moves do not mix", two_moves_do_not_mix},
         {"what is left behind is counted", what_is_left_behind_is_counted},
         {"without an address it is said", without_an_address_it_is_said},
+        {"a source with a database of its own is said", a_source_with_a_database_of_its_own_is_said},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue migrate", begin, end, tests);
