@@ -13,7 +13,7 @@ const char *const statement_texts[STATEMENTS] = {
 
     [STATEMENT_ADDITIONS] = "SELECT (SELECT count(*) FROM sqlite_master"
                             " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request')"
-                            " AND sql NOT LIKE '%old.body%')"
+                            " AND sql NOT LIKE '%%old.body%%')"
                             " + (SELECT count(*) FROM count WHERE source = 0 AND kind = 14)",
 
     [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"

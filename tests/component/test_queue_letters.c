@@ -227,6 +227,8 @@ static void their_room_is_known(void)
     change("DROP TRIGGER letter_removed; CREATE TRIGGER letter_removed AFTER DELETE ON letter BEGIN UPDATE count"
            " SET n = n - length(old.body) - 256 WHERE source = 0 AND kind = 11; END"); /* of builds before */
     queue = open_queue();
+    /* an error, integer overflow, where it is still that one */
+    change("SELECT abs(-9223372036854775808) FROM sqlite_master WHERE sql LIKE '%old.body%'");
     CU_ASSERT_TRUE(queue_discard(queue, &three, 1, &done, &why));
     CU_ASSERT_EQUAL(room_of(queue).letters, 2 * (LARGE + 256));
     queue_close(queue);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "queue/sqlite/database.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/queue_rig.h"
@@ -84,6 +85,17 @@ static void a_file_that_cannot_be_opened_once(void)
     put_open(NULL);
 }
 
+/* A statement's text is a format that gets one number. */
+static void a_statement_has_numbers_only(void)
+{
+    for (size_t i = 0; i < STATEMENTS; i++) {
+        for (const char *at = strchr(statement_texts[i], '%'); at != NULL; at = strchr(at + 2, '%')) {
+            if (!check(at[1] == 'u' || at[1] == '%', "statement %zu: %%%c in \"%s\"", i, at[1], statement_texts[i]))
+                break;
+        }
+    }
+}
+
 static int set_up(void)
 {
     return queue_rig_set_up_quiet(&made, directory, state);
@@ -97,6 +109,7 @@ static int tear_down(void)
 void suite_queue_sqlite_open(void)
 {
     static CU_TestInfo tests[] = {
+        {"a statement has numbers only", a_statement_has_numbers_only},
         {"a file that cannot be opened once", a_file_that_cannot_be_opened_once},
         CU_TEST_INFO_NULL,
     };
