@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 /* A thread that waits for the resolver to answer for one host name. */
@@ -165,7 +166,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
 {
     struct http_request *request = context;
     size_t length = size * count;
-    if (length >= strlen("HTTP/") && memcmp(line, "HTTP/", strlen("HTTP/")) == 0)
+    if (length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0)
         request->has_status = is_status_line(line, length);
     return request->take_header == NULL ? length : request->take_header(line, size, count, request->context);
 }
