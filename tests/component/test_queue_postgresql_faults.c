@@ -210,7 +210,7 @@ static int count_all(struct queue *queue)
     queue_rig_claim(queue);
     int count = 0;
     uint64_t after = 0;
-    while (queue_next(queue, "one", after, 50, 1 << 26, &found, &why) > 0) {
+    while (queue_next(queue, "one", after, 5, 1 << 26, &found, &why) > 0) {
         count += (int)found.count;
         after = found.at[found.count - 1].id;
     }
