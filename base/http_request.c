@@ -166,8 +166,9 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
 {
     struct http_request *request = context;
     size_t length = size * count;
-    if (length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0)
+    if (!request->in_headers && length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0)
         request->has_status = is_status_line(line, length);
+    request->in_headers = length > 0 && line[0] != '\r' && line[0] != '\n'; /* behind an interim answer comes another */
     return request->take_header == NULL ? length : request->take_header(line, size, count, request->context);
 }
 
@@ -227,7 +228,8 @@ void http_request_close(struct http_request *request)
 
 void http_request_begin(struct http_request *request)
 {
-    request->lookup.begun = request->lookup.refused = request->has_status = false;
+    request->lookup.begun = request->lookup.refused = false;
+    request->has_status = request->in_headers = false;
     request->error[0] = '\0';
 }
 

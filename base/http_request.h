@@ -24,6 +24,7 @@ struct http_request {
     struct curl_slist *headers;
     struct lookup lookup;
     bool has_status;                 /* the last status line of the current request can be read */
+    bool in_headers;                 /* a line of headers has come, and no empty one behind it */
     curl_write_callback take_header; /* the caller's, with context */
     void *context;
     char error[CURL_ERROR_SIZE]; /* after http_request_end: why there is no response; "": there is one */

@@ -270,6 +270,7 @@ static void an_answer_without_a_status_is_none(void)
     CU_ASSERT_EQUAL(status_of("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2x0\r\n\r\nok"), 0);
     CU_ASSERT_EQUAL(status_of("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 x\r\n\r\nok"), 201);
     CU_ASSERT_EQUAL(status_of("HTTP/1.0 200\r\n\r\nok"), 200);
+    CU_ASSERT_EQUAL(status_of("HTTP/1.1 100 Continue\r\n\r\nHTTp/0\xd0\x30 OK\r\n\r\nok"), 0);
     CU_ASSERT_EQUAL(status_of("HTTP/1.1 503 x\r\nhttp/2: 200\r\n\r\n"), 503);
 }
 
