@@ -439,13 +439,24 @@ static bool webhook_url_parse(const struct key *key, const char *text, void *bas
     return password_store(key, base, url_webhook(text, why));
 }
 
+/* Whether an @, / or ? of a password stands for itself: then libpq would take a part of the password for the host, and
+ * say it. */
+static bool has_bare_signs(const char *text)
+{
+    const char *authority = strstr(text, "//") + 2, *at = strchr(authority, '@');
+    return at != NULL && (strchr(at + 1, '@') != NULL || (size_t)(at - authority) > strcspn(authority, "/?#"));
+}
+
 /* What is behind the scheme only libpq can read, once the queue is opened. */
 static bool queue_url_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     bool good = (strncmp(text, "postgresql://", 13) == 0 || strncmp(text, "postgres://", 11) == 0) &&
                 strpbrk(text, " \t") == NULL && value_control(text, strlen(text)) == 0;
-    char *copy = good ? strdup(text) : NULL;
-    if (!good)
+    bool bare = good && has_bare_signs(text);
+    char *copy = good && !bare ? strdup(text) : NULL;
+    if (bare)
+        error_set(why, "must have %%40 for @, %%2F for /, %%3F for ? and %%23 for # in user and password");
+    else if (!good)
         error_set(why,
                   "must be postgresql://USER:PASSWORD@HOST/DATABASE, in one line and without blanks; %%XX stands for "
                   "what has a meaning in addresses");

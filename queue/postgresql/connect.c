@@ -151,7 +151,13 @@ static enum pg_outcome connect_anew(struct pg_session *session)
     /* Our options are there so that poolers refuse them; libpq gives the code of such a refusal nowhere. */
     if (strstr(PQerrorMessage(session->connection), "unsupported startup parameter") != NULL)
         return wrong(session, POOLER);
-    pg_session_words(&why, "the database of queue_url cannot be used: ", PQerrorMessage(session->connection));
+    if (strstr(PQerrorMessage(session->connection), "server does not support SSL") != NULL)
+        error_set(&why,
+                  "the database of queue_url cannot be used: its server has no TLS, which queue_url asks for unless "
+                  "it says otherwise: set `ssl = on` and a certificate there; or, where the way to it is safe, "
+                  "?sslmode=disable behind the database's name");
+    else
+        pg_session_words(&why, "the database of queue_url cannot be used: ", PQerrorMessage(session->connection));
     pg_session_close(session);
     session->why = why;
     return PG_LOST;
@@ -172,8 +178,13 @@ static enum pg_outcome migrates(struct pg_session *session)
 
 static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult *setup)
 {
-    if (PQntuples(setup) != 1)
+    if (PQntuples(setup) == 0)
         return wrong(session, "the database's table closecrm.meta has no row: restore the dump anew");
+    if (PQntuples(setup) > 1)
+        return wrong(session,
+                     "a dump was restored while a program ran: closecrm.meta has several rows. Stop the program "
+                     "on all machines, and keep a dump of the database as it is, for what was accepted meanwhile "
+                     "is only there; then restore the older dump into an empty database");
     if (strcmp(PQgetvalue(setup, 0, 0), "yes") != 0)
         return wrong(session, POOLER);
     int version = (int)result_int(setup, 0, 1);

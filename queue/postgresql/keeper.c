@@ -143,6 +143,7 @@ static enum pg_outcome keep_house(struct keeper *keeper, moment *forgets, bool *
 static void *run_keeper(void *context)
 {
     struct keeper *keeper = context;
+    char words[LOG_QUOTED];
     bool settled = false;
     moment looks = 0, forgets = clock_now() + HOUR_MS;
     while (rest(keeper, VACUUM_MS, &settled)) {
@@ -156,7 +157,8 @@ static void *run_keeper(void *context)
             looks = clock_now() + LOOK_MS;
         settled = settled && result == PG_DONE;
         if (result != PG_DONE && !atomic_load(&keeper->ending))
-            log_write(LEVEL_WARN, "msg=housekeeping_failed reason=\"%.400s\"", keeper->session.why.text);
+            log_write(LEVEL_WARN, "msg=housekeeping_failed reason=%s",
+                      log_quote_reason(words, keeper->session.why.text));
     }
     pg_session_close(&keeper->session);
     return NULL;

@@ -113,10 +113,12 @@ static bool start_thread(struct pg_watch *watch)
 void *pg_watch_start(const struct config *config)
 {
     struct error why = {0};
+    char words[LOG_QUOTED];
     struct pg_watch *watch = calloc(1, sizeof *watch);
     struct pg_kept *kept = watch == NULL ? NULL : pg_kept_open(config, &why);
     if (kept == NULL) {
-        log_write(LEVEL_ERROR, "msg=keys_not_read reason=\"%s\"", why.text[0] == '\0' ? "out of memory" : why.text);
+        log_write(LEVEL_ERROR, "msg=keys_not_read reason=%s",
+                  log_quote_reason(words, why.text[0] == '\0' ? "out of memory" : why.text));
         free(watch);
         return NULL;
     }

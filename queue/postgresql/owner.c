@@ -72,6 +72,7 @@ void pg_release(struct pg_queue *queue)
 
 bool pg_owned_done(struct pg_queue *queue, enum pg_outcome result, struct error *why)
 {
+    char words[LOG_QUOTED];
     if (queue->own.notified)
         set_timer(queue, 0); /* the socket may be silent now */
     queue->own.notified = false;
@@ -79,7 +80,7 @@ bool pg_owned_done(struct pg_queue *queue, enum pg_outcome result, struct error 
         return true;
     pg_session_failed(&queue->own, why);
     if (result == PG_LOST && queue->owned) {
-        log_write(LEVEL_WARN, "msg=queue_lost reason=\"%.400s\"", queue->own.why.text);
+        log_write(LEVEL_WARN, "msg=queue_lost reason=%s", log_quote_reason(words, queue->own.why.text));
         end_owning(queue);
         queue->lost = true;
     }

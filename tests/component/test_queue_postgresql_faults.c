@@ -160,7 +160,7 @@ static void a_server_that_cannot_be_verified_is_refused(void)
     snprintf(name, sizeof name, "%s", database_name());
     listen_with_tls();
     snprintf(engine.url, sizeof engine.url, "postgresql://tests@%s/%s", address, name);
-    queue_rig_refused(&made, QUEUE_UNKNOWN, "server does not support SSL, but SSL was required");
+    queue_rig_refused(&made, QUEUE_UNKNOWN, "its server has no TLS, which queue_url asks for");
     add_line("postgresql.conf", "ssl = on");
     begin_anew();
     queue_rig_refused(&made, QUEUE_UNKNOWN, "certificate verify failed");

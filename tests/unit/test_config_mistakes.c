@@ -72,6 +72,10 @@ static void values(void)
         {"queue_url = mysql://u:secret@h/d\n", AT "1: queue_url must be postgresql://USER:PASSWORD@HOST/DATABASE, in "
                                                   "one line and without blanks; %XX stands for "
                                                   "what has a meaning in addresses"},
+        {"queue_url = postgresql://u:sec@ret@h/d\n", AT "1: queue_url must have %40 for @, %2F for /, %3F for ? and "
+                                                        "%23 for # in user and password"},
+        {"queue_url = postgresql://u:sec/ret@h/d\n", AT "1: queue_url must have %40 for @, %2F for /, %3F for ? and "
+                                                        "%23 for # in user and password"},
         {"queue = redis\n", AT "1: queue must be one of sqlite, none, postgresql, not \"redis\""},
         {"ca_file = ca.pem\n", AT "1: ca_file names ~/ca.pem, which cannot be read: No such file or directory"},
         {"ca_file = ~/ca.pem\n", AT "1: ca_file must be a path without ~, which only a shell understands"},
