@@ -26,7 +26,7 @@
 #define BURST 6
 #define REST_MS 45 /* longer than the housekeeper rests: it looks at a log that is complete */
 #define LARGE ((size_t)1 << 20)
-#define LARGE_ONES 80 /* of them the log would be twice as long as it may be */
+#define LARGE_ONES 80   /* of them the log would be twice as long as it may be */
 #define LARGE_MOST 2000 /* MiB at most: many minutes of a busy disk */
 
 static struct made_config made;
