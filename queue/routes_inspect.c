@@ -1,5 +1,6 @@
 /* Queues in several places: inspection and operators' commands. See routes.h. A place that did not answer is not asked
  * again for a moment, for who gathers facts asks many things, and each would wait for it anew. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,6 +196,31 @@ static bool each_is_good(struct routes *routes, bool (*look)(void *state, struct
         }
     }
     return true;
+}
+
+/* Of the first place that answers, and the worries of all of them. */
+static bool routes_describe(void *state, struct queue_setup *setup, struct error *why)
+{
+    struct routes *routes = state;
+    bool any = false;
+    for (size_t i = 0; i < routes->count; i++) {
+        struct route *route = &routes->route[i];
+        const char *source = route->config.source[0].name;
+        struct queue_setup one = {.worry = {.text = ""}};
+        struct error before = setup->worry;
+        if (!may_ask(route, why) || !asked(route, inspection_of(routes)->describe(route->state, &one, why), why))
+            continue;
+        if (!any) {
+            *setup = one;
+            snprintf(setup->server, sizeof setup->server, "%.70s (of source %.40s)", one.server, source);
+        }
+        any = true;
+        setup->worry = before;
+        if (one.worry.text[0] != '\0')
+            error_set(&setup->worry, "%.240s%ssource %.40s: %.200s", before.text, before.text[0] == '\0' ? "" : "; ",
+                      source, one.worry.text);
+    }
+    return any;
 }
 
 static bool routes_stands(void *state, struct error *words)
@@ -438,6 +464,7 @@ const struct inspection routes_inspection = {
     .look_known = routes_look_known,
     .notes = routes_notes,
     .is_owned = routes_is_owned,
+    .describe = routes_describe,
     .stands = routes_stands,
     .has_room = routes_has_room,
     .can_be_settled = routes_can_be_settled,

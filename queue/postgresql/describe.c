@@ -71,7 +71,7 @@ static void describe_connections(const PGresult *row, struct queue_setup *setup)
     snprintf(setup->connections, sizeof setup->connections, "%" PRId64 " of %" PRId64 " are in use", used, most);
     if (used * 100 >= most * FEW)
         worry(setup, "its connections are nearly used up: raise max_connections (or the role's limit), or let fewer "
-                     "processes run; each needs one, and who forwards two more");
+                     "processes run; each needs up to three, and each machine two more");
 }
 
 static void describe_rest(const PGresult *row, struct queue_setup *setup)

@@ -161,21 +161,29 @@ static enum pg_outcome judge(struct pg_session *session, const PGresult *result)
 
 /* ---- statements ---- */
 
-/* A session that is closed notes nothing: pg_session_finish says that it is lost. */
-void pg_session_send(struct pg_session *session, enum statement statement, const struct params *params)
+/* Before a statement is sent: fills in that all its parameters are binary. Returns them, or none. */
+static const struct params *begin_sending(struct pg_session *session, const struct params *params,
+                                          int formats[static PARAMS_MOST])
 {
     static const struct params none = {.count = 0};
-    int formats[PARAMS_MOST];
-    char name[STATEMENT_NAME];
-    PGconn *connection = session->connection;
-    if (connection == NULL || session->sents + 2 > sizeof session->sent / sizeof *session->sent)
-        return;
     if (params == NULL)
         params = &none;
     for (int i = 0; i < params->count; i++)
         formats[i] = 1;
     if (session->sents == 0)
-        PQenterPipelineMode(connection);
+        PQenterPipelineMode(session->connection);
+    return params;
+}
+
+/* A session that is closed notes nothing: pg_session_finish says that it is lost. */
+void pg_session_send(struct pg_session *session, enum statement statement, const struct params *params)
+{
+    int formats[PARAMS_MOST];
+    char name[STATEMENT_NAME];
+    PGconn *connection = session->connection;
+    if (connection == NULL || session->sents + 2 > sizeof session->sent / sizeof *session->sent)
+        return;
+    params = begin_sending(session, params, formats);
     snprintf(name, sizeof name, "s%d", (int)statement);
     if ((session->prepared & UINT64_C(1) << statement) == 0) {
         PQsendPrepare(connection, name, pg_statement_texts[statement], params->count, params->type);
@@ -190,16 +198,10 @@ void pg_session_send(struct pg_session *session, enum statement statement, const
 
 void pg_session_send_text(struct pg_session *session, const char *text, const struct params *params)
 {
-    static const struct params none = {.count = 0};
     int formats[PARAMS_MOST];
     if (session->connection == NULL || session->sents == sizeof session->sent / sizeof *session->sent)
         return;
-    if (params == NULL)
-        params = &none;
-    for (int i = 0; i < params->count; i++)
-        formats[i] = 1;
-    if (session->sents == 0)
-        PQenterPipelineMode(session->connection);
+    params = begin_sending(session, params, formats);
     PQsendQueryParams(session->connection, text, params->count, params->type, params->value, params->length, formats,
                       1);
     session->sent[session->sents++].prepares = false;

@@ -68,11 +68,7 @@ static void end_machines(struct machine *first, struct machine *second)
 
 static const char *ask(const char *sql)
 {
-    static char answer[200];
-    char *text = postgresql_run(engine.url, sql);
-    snprintf(answer, sizeof answer, "%s", text == NULL ? "" : text);
-    free(text);
-    return answer;
+    return postgresql_ask(engine.url, sql);
 }
 
 static bool done(bool good, const struct error *why)

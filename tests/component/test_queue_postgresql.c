@@ -52,11 +52,7 @@ static struct queue *open_new(void)
 /* What SQL gives; "" when it fails. Static. */
 static const char *ask(const char *sql)
 {
-    static char answer[200];
-    char *text = postgresql_run(engine.url, sql);
-    snprintf(answer, sizeof answer, "%s", text == NULL ? "" : text);
-    free(text);
-    return answer;
+    return postgresql_ask(engine.url, sql);
 }
 
 static void append(struct queue *queue, const char *body)
@@ -271,45 +267,23 @@ static void who_stood_still_has_lost_the_lock(void)
     queue_close(second);
 }
 
-static atomic_bool over;
-
-/* As the program does: where the lock is lost the forwarder ends, and a new one asks for it again. */
-static void *forward_anew(void *context)
-{
-    struct rig *rig = context;
-    struct error why;
-    while (!atomic_load(&over)) {
-        struct forwarder *forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
-        if (forwarder != NULL) {
-            forwarder_back_off(forwarder, RIG_BACKOFF_MS);
-            forwarder_run(forwarder, FORWARD_UNTIL_QUIET, clock_now() + RIG_PATIENCE_MS);
-        }
-        forwarder_free(forwarder);
-        poll(NULL, 0, 20);
-    }
-    return NULL;
-}
-
 static void forwarding_goes_on_after_the_lock_was_lost(void)
 {
     enum { COUNT = 400 };
     struct rig rig;
-    pthread_t thread;
     queue_rig_new(&engine, &made);
     rig_prepare(&rig);
     rig.made.config.queue = QUEUE_POSTGRESQL;
     rig.made.config.queue_url = engine.url;
     rig_open(&rig);
-    atomic_store(&over, false);
-    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, forward_anew, &rig), 0);
+    rig_run_anew(&rig);
     for (unsigned i = 0; i < 4; i++) {
         for (unsigned n = 0; n < COUNT / 4; n++)
             rig_append(&rig, i * COUNT / 4 + n, 20, NULL);
         end_backends("forwards");
     }
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
-    atomic_store(&over, true);
-    pthread_join(thread, NULL);
+    rig_end_anew(&rig);
     struct standin_counts sent = standin_counts(rig.standin); /* what was with the data plane just then comes twice */
     CU_ASSERT_EQUAL(sent.messages - sent.repeated, COUNT);
     struct counts counts = rig_counts(&rig);

@@ -85,13 +85,12 @@ static void each_source_is_in_its_database(void)
 {
     static const char *const sources[] = {"one", "two"};
     struct error why = {0}, words;
+    struct queue_setup setup;
     struct strings names;
     struct queue *queue = open_new(), *looks = queue_rig_open(&made);
     for (size_t i = 0; i < 2; i++)
         queue_rig_append(queue, sources[i], sources[i]);
-    char *text = postgresql_run(second.url, "SELECT convert_from(body, 'UTF8') FROM closecrm.event");
-    CU_ASSERT_STRING_EQUAL(text == NULL ? "" : text, "two");
-    free(text);
+    CU_ASSERT_STRING_EQUAL(postgresql_ask(second.url, "SELECT convert_from(body, 'UTF8') FROM closecrm.event"), "two");
     CU_ASSERT_FALSE(queue_has_reader(queue, "two"));
     CU_ASSERT_TRUE_FATAL(reach(queue, true));
     CU_ASSERT_TRUE(queue_has_reader(queue, "two"));
@@ -109,6 +108,11 @@ static void each_source_is_in_its_database(void)
     CU_ASSERT_TRUE(owned);
     CU_ASSERT_PTR_NOT_NULL(strstr(words.text, "source one: process "));
     CU_ASSERT_PTR_NOT_NULL(strstr(words.text, "; source two: process "));
+    CU_ASSERT_TRUE(queue_describe(looks, &setup, &why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(setup.server, " (of source one)"));
+    check(strstr(setup.worry.text, "source one: fsync") != NULL &&
+              strstr(setup.worry.text, "; source two: fsync") != NULL,
+          "the worries of both: %s", setup.worry.text); /* the tests' servers do not sync */
     queue_close(looks);
     queue_close(queue);
 }
@@ -244,6 +248,7 @@ static void what_is_away_is_told_and_hides_nothing_of_the_others(void)
     CU_ASSERT_TRUE(facts->queue_works);
     CU_ASSERT_EQUAL(facts->source[0].counts.waiting, 1);
     CU_ASSERT_STRING_EQUAL(facts->source[0].away.text, "");
+    CU_ASSERT_PTR_NOT_NULL(strstr(facts->setup.server, " (of source one)"));
     CU_ASSERT_EQUAL(finding_judge(FINDING_QUEUE_PARTLY_BROKEN, facts, NULL, &finding), FINDING_FOUND);
     CU_ASSERT_PTR_NOT_NULL(strstr(finding.sentence, "source two has a queue that cannot be used: the database of "));
     CU_ASSERT_EQUAL(finding_judge(FINDING_EVENTS_WAIT, facts, &facts->source[1], NULL), FINDING_UNKNOWN);

@@ -263,43 +263,21 @@ static void what_nobody_takes_is_taken_whatever_the_share_is(void)
 
 /* ---- the log ---- */
 
-static atomic_bool over;
-
-/* As the program does: a forwarder that has lost all sources ends, and another one goes on. */
-static void *forward_anew(void *context)
-{
-    struct rig *rig = context;
-    struct error why;
-    while (!atomic_load(&over)) {
-        struct forwarder *forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
-        if (forwarder != NULL)
-            forwarder_run(forwarder, FORWARD_UNTIL_QUIET, clock_now() + PATIENCE_MS);
-        forwarder_free(forwarder);
-        poll(NULL, 0, 20);
-    }
-    return NULL;
-}
-
 /* Forwards while its connections are cut. What it logs meanwhile is in the file. */
 static void forward_while_cut(struct rig *rig, const char *log)
 {
     enum { COUNT = 200, CUTS = 4 };
-    pthread_t thread;
     int file = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), before = dup(STDERR_FILENO);
     CU_ASSERT_FATAL(file >= 0 && before >= 0 && dup2(file, STDERR_FILENO) >= 0);
-    atomic_store(&over, false);
-    int error = pthread_create(&thread, NULL, forward_anew, rig);
-    for (unsigned i = 0; error == 0 && i < CUTS; i++) {
+    rig_run_anew(rig);
+    for (unsigned i = 0; i < CUTS; i++) {
         for (unsigned n = 0; n < COUNT / CUTS; n++)
             rig_append(rig, i * COUNT / CUTS + n, 20, NULL);
         CU_ASSERT_TRUE(rig_wait_counts(rig, 0, 0));
         free(postgresql_run(engine.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                                         " WHERE application_name LIKE '%forwards'"));
     }
-    atomic_store(&over, true);
-    CU_ASSERT_EQUAL(error, 0);
-    if (error == 0)
-        pthread_join(thread, NULL);
+    rig_end_anew(rig);
     dup2(before, STDERR_FILENO);
     close(before);
     close(file);

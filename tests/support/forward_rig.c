@@ -2,6 +2,7 @@
 #include "tests/support/forward_rig.h"
 
 #include <CUnit/CUnit.h>
+#include <poll.h>
 #include <stdio.h>
 
 #define THREADS 16
@@ -53,6 +54,34 @@ void rig_run(struct rig *rig)
 void rig_go(struct rig *rig)
 {
     CU_ASSERT_EQUAL_FATAL(pthread_create(&rig->thread, NULL, forward, rig->forwarder), 0);
+}
+
+static void *forward_anew(void *context)
+{
+    struct rig *rig = context;
+    struct error why;
+    while (!atomic_load(&rig->over)) {
+        struct forwarder *forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
+        if (forwarder != NULL) {
+            forwarder_back_off(forwarder, RIG_BACKOFF_MS);
+            forwarder_run(forwarder, FORWARD_UNTIL_QUIET, clock_now() + RIG_PATIENCE_MS);
+        }
+        forwarder_free(forwarder);
+        poll(NULL, 0, 20);
+    }
+    return NULL;
+}
+
+void rig_run_anew(struct rig *rig)
+{
+    atomic_store(&rig->over, false);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&rig->thread, NULL, forward_anew, rig), 0);
+}
+
+void rig_end_anew(struct rig *rig)
+{
+    atomic_store(&rig->over, true);
+    pthread_join(rig->thread, NULL);
 }
 
 void rig_halt(struct rig *rig)

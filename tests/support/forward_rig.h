@@ -4,6 +4,7 @@
 #define TESTS_SUPPORT_FORWARD_RIG_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ struct rig {
     struct queue *queue;
     struct forwarder *forwarder;
     pthread_t thread;
+    atomic_bool over; /* of rig_run_anew */
 };
 
 /* At the beginning of a suite: its queues are in memory, for it is not about the disk. */
@@ -40,6 +42,11 @@ void rig_run(struct rig *rig);
 
 /* Starts the thread of a forwarder that the test has made. */
 void rig_go(struct rig *rig);
+
+/* As the program does: a forwarder that has lost the queue ends, and another one goes on, in a thread, until the second
+ * call. */
+void rig_run_anew(struct rig *rig);
+void rig_end_anew(struct rig *rig);
 
 /* Stops the forwarder and closes the queue; the same and both anew. */
 void rig_halt(struct rig *rig);

@@ -192,3 +192,12 @@ char *postgresql_run(const char *url, const char *sql)
     free(out);
     return NULL;
 }
+
+const char *postgresql_ask(const char *url, const char *sql)
+{
+    static char answer[200];
+    char *text = postgresql_run(url, sql);
+    snprintf(answer, sizeof answer, "%s", text == NULL ? "" : text);
+    free(text);
+    return answer;
+}

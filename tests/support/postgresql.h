@@ -43,4 +43,7 @@ bool postgresql_database(struct postgresql *postgresql, char url[static POSTGRES
  * be freed. NULL: it failed. */
 char *postgresql_run(const char *url, const char *sql);
 
+/* The same, for short answers: static, until the next call; "" when it failed. */
+const char *postgresql_ask(const char *url, const char *sql);
+
 #endif
