@@ -130,6 +130,13 @@ void request_free_body(struct request *request)
     budget_release(request->budget, &request->share);
 }
 
+void request_leave_body(struct request *request)
+{
+    free(request->body);
+    request->body = NULL;
+    request->capacity = 0;
+}
+
 /* ---- a body that is gathered before the request is handled ---- */
 
 void body_begin(struct request *request)

@@ -243,8 +243,9 @@ static void join_ended(struct http *http)
     }
 }
 
-/* A request with a complete body does not wait for its client and is never cut. One that is cut may still be answered,
- * so some time is reserved for that; and a thread may begin another request before it ends. */
+/* A request whose handler runs is never cut: it does not wait for its client. One that is cut, or whose commit is given
+ * up, may still be answered, so some time is reserved for that; and a thread may begin another request before it ends.
+ */
 bool http_join(struct http *http, moment deadline)
 {
     bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - CUT_BEFORE_MS);

@@ -58,6 +58,10 @@ enum body_result request_body(struct request *request, const char **body, size_t
  * The bytes of request_body are invalid afterwards. */
 void request_free_body(struct request *request);
 
+/* Frees the body, too, but its memory is counted until the request ends: for who has handed a copy of it to somebody
+ * with whom the request waits. */
+void request_leave_body(struct request *request);
+
 /* Answers, once: status with its standard reason phrase, extra header lines ("Allow: POST\r\n"; NULL: none), a
  * text/plain body. Returns false when the client is gone. */
 bool request_answer(struct request *request, int status, const char *headers, const char *text);
@@ -78,15 +82,16 @@ void request_blocks(struct request *request);
 /* Answers a request that waited: what it waited for is there. By a request thread. It must not wait. */
 typedef void request_resume(void *context, struct request *request);
 
-/* Answers a request that has waited until its deadline, and returns true: request_wake must not be called any more. Or
- * returns false without an answer: it has been called, or is just being called. By a request thread. */
+/* Answers a request that has waited until its deadline, or the stop's, and returns true: request_wake must not be
+ * called any more. Or returns false without an answer: it has been called, or is just being called. By a request
+ * thread. */
 typedef bool request_give_up(void *context, struct request *request);
 
 /* Whether the handler may return without an answer (request_wait). Never under CGI, nor after request_blocks. */
 bool request_may_wait(const struct request *request);
 
 /* The handler is going to return without an answer: resume answers after request_wake, which may have been called
- * already, or give_up when the deadline has passed. The request and its body stay until then. */
+ * already, or give_up when the deadline has passed. The request stays until then. */
 void request_wait(struct request *request, moment deadline, request_resume *resume, request_give_up *give_up,
                   void *context);
 
@@ -142,7 +147,8 @@ void http_stop(struct http *http);
 /* After http_stop: whether every request is answered and all threads have ended. */
 bool http_is_idle(struct http *http);
 
-/* Waits until every request in progress is answered, at most until the deadline; then cuts what still stalls. Returns
+/* Waits until every request in progress is answered; shortly before the deadline cuts what still stalls, and has given
+ * up what requests wait for (request_give_up). Returns
  * true when all threads have ended; on false the process must exit without freeing anything. */
 bool http_join(struct http *http, moment deadline);
 

@@ -111,7 +111,7 @@ void worker_note_deadline(struct http *http, moment deadline)
 static bool is_late(const struct connection *connection, moment now, bool cut)
 {
     bool cuttable = connection->state == CONNECTION_GATHERING || connection->state == CONNECTION_WRITING ||
-                    connection->state == CONNECTION_LINGERING;
+                    connection->state == CONNECTION_LINGERING || connection->state == CONNECTION_WAITING;
     return connection->deadline <= now || (connection->given_way && connection->state == CONNECTION_GATHERING) ||
            (cut && cuttable);
 }

@@ -12,7 +12,7 @@ struct engine {
                                 struct error *why);
     struct waiting_append *(*append_start)(void *state, const char *source, const char *body, size_t length,
                                            append_done *done, void *context); /* NULL, as the next two: never */
-    bool (*append_give_up)(void *state, struct waiting_append *append);
+    bool (*append_give_up)(void *state, struct waiting_append *append, struct error *why);
     void (*append_end)(struct waiting_append *append);
     void (*start_writer)(void *state); /* NULL: nothing to start */
     void (*set_stop_deadline)(void *state, moment deadline);

@@ -70,9 +70,9 @@ struct waiting_append *queue_append_start(struct queue *queue, const char *sourc
     return queue->engine->append_start(queue->state, source, body, length, done, context);
 }
 
-bool queue_append_give_up(struct queue *queue, struct waiting_append *append)
+bool queue_append_give_up(struct queue *queue, struct waiting_append *append, struct error *why)
 {
-    return queue->engine->append_give_up(queue->state, append);
+    return queue->engine->append_give_up(queue->state, append, why);
 }
 
 void queue_append_end(struct queue *queue, struct waiting_append *append)

@@ -106,10 +106,10 @@ typedef void append_done(void *context, enum queue_result result, const struct e
 struct waiting_append *queue_append_start(struct queue *queue, const char *source, const char *body, size_t length,
                                           append_done *done, void *context);
 
-/* Gives up an append: the event may be stored nevertheless, so that appending it again is safe. Returns true when done
- * was not called and never will be; the append must not be used any more. False: it was, or is just being called. Any
- * thread. */
-bool queue_append_give_up(struct queue *queue, struct waiting_append *append);
+/* Gives up an append (QUEUE_UNKNOWN): the event may be stored nevertheless, so that appending it again is safe. Returns
+ * true, with why it took so long, when done was not called and never will be; the append must not be used any more.
+ * False: it was, or is just being called. Any thread. */
+bool queue_append_give_up(struct queue *queue, struct waiting_append *append, struct error *why);
 
 /* Frees an append for which done was called. */
 void queue_append_end(struct queue *queue, struct waiting_append *append);

@@ -168,6 +168,42 @@ static enum queue_result routes_append(void *state, const char *source, const ch
     return routes->engine->append(route_of(routes, source)->state, source, body, length, deadline, why);
 }
 
+struct waiting_append {
+    struct route *route;
+    struct waiting_append *of; /* the engine's */
+};
+
+static struct waiting_append *routes_append_start(void *state, const char *source, const char *body, size_t length,
+                                                  append_done *done, void *context)
+{
+    struct routes *routes = state;
+    struct route *route = route_of(routes, source);
+    struct waiting_append *append = malloc(sizeof *append);
+    if (append == NULL)
+        return NULL;
+    append->route = route;
+    append->of = routes->engine->append_start(route->state, source, body, length, done, context);
+    if (append->of != NULL)
+        return append;
+    free(append);
+    return NULL;
+}
+
+static bool routes_append_give_up(void *state, struct waiting_append *append, struct error *why)
+{
+    struct routes *routes = state;
+    bool given_up = routes->engine->append_give_up(append->route->state, append->of, why);
+    if (given_up)
+        free(append);
+    return given_up;
+}
+
+static void routes_append_end(struct waiting_append *append)
+{
+    append->route->routes->engine->append_end(append->of);
+    free(append);
+}
+
 static void routes_start_writer(void *state)
 {
     struct routes *routes = state;
@@ -359,6 +395,9 @@ static bool routes_settles_in_bulk(void *state)
 const struct engine queue_engine_routes = {
     .open = routes_open,
     .append = routes_append,
+    .append_start = routes_append_start,
+    .append_give_up = routes_append_give_up,
+    .append_end = routes_append_end,
     .start_writer = routes_start_writer,
     .set_stop_deadline = routes_set_stop_deadline,
     .join = routes_join,

@@ -207,6 +207,7 @@ static void (*const suites[])(void) = {
     suite_durable_outcomes_postgresql,
     suite_durable_processes_postgresql,
     suite_durable_machines,
+    suite_waiting_postgresql,
 #endif
 };
 // clang-format on

@@ -73,6 +73,7 @@ void suite_durable_kill_postgresql(void);
 void suite_durable_lifecycle(void);
 void suite_durable_locks(void);
 void suite_waiting(void);
+void suite_waiting_postgresql(void);
 void suite_durable_outcomes(void);
 void suite_durable_outcomes_postgresql(void);
 void suite_durable_poison(void);

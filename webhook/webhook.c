@@ -347,10 +347,9 @@ static bool give_up_storing(void *context, struct request *request)
 {
     struct storing *storing = context;
     (void)request;
-    if (!queue_append_give_up(storing->webhook->queue, storing->append))
+    if (!queue_append_give_up(storing->webhook->queue, storing->append, &storing->why))
         return false;
     storing->result = QUEUE_UNKNOWN;
-    error_set(&storing->why, "the disk has not taken the event in time");
     answer_stored(storing);
     free(storing);
     return true;
@@ -371,6 +370,7 @@ static bool leave_to_writer(const struct webhook_request *hook, const struct sto
         free(storing);
         return false;
     }
+    request_leave_body(hook->request);
     request_wait(hook->request, deadline_of(hook->request), resume_stored, give_up_storing, storing);
     return true;
 }

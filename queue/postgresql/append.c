@@ -12,21 +12,21 @@
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)8 << 20)
 #define STACK_SIZE ((size_t)256 * 1024)
-#define PAUSE_MS 100       /* between two tries of a group */
-#define NOTIFY_EVERY_MS 20 /* each notification is a transaction of its own */
-#define LOOK_MS 5000       /* how full the queue is, is asked so often */
-#define SLICE_MS 250       /* a stop deadline may come while somebody waits */
+#define PAUSE_MS 100          /* between two tries of a group */
+#define NOTIFY_EVERY_MS 20    /* each notification is a transaction of its own */
+#define LOOK_MS 5000          /* how full the queue is, is asked so often */
+#define LOOK_FOR_OWNER_MS 500 /* for what the writer does besides to end */
 
+/* Queued until the writer takes it. Freed by its appender, or by the writer if the appender has given up. */
 struct waiting_append {
     struct waiting_append *next;
     const char *source;
     size_t length;
-    bool taken; /* by the writer, to whom it belongs */
+    bool taken; /* by the writer: it may have been stored */
     bool given_up;
     bool done;
-    enum queue_result result; /* once done */
-    struct error why;
-    pthread_cond_t answered;
+    append_done *tell;
+    void *context;
     char body[]; /* a copy, so that the appender can give up while it is being committed */
 };
 
@@ -35,12 +35,15 @@ struct appends {
     pthread_mutex_t lock; /* protects what follows */
     struct waiting_append *first, **end;
     pthread_cond_t not_empty;
+    struct waiting_append *group; /* that is being written */
     bool started, ending;
-    struct error failed; /* why the group that is being written was not yet stored */
-    _Atomic moment stop_by;
+    bool in_use; /* the session, by the writer or by who asks for the owner */
+    pthread_cond_t unused;
+    struct error failed;   /* why the last try of a group failed; "": it did not */
+    atomic_bool abandoned; /* nobody waits for the group any more: its session need not be waited for */
     pthread_t thread;
 
-    pthread_mutex_t use; /* held while the session is used; protects what follows */
+    /* of who uses the session: */
     struct pg_session session;
     int64_t writer, n; /* the group's number */
     moment notified, looked;
@@ -61,11 +64,11 @@ struct appends *appends_new(const struct config *config)
     appends->config = config;
     appends->end = &appends->first;
     appends->writer = (int64_t)(writer >> 1);
-    atomic_init(&appends->stop_by, MOMENT_NEVER);
     pthread_mutex_init(&appends->lock, NULL);
-    pthread_mutex_init(&appends->use, NULL);
     pthread_cond_init(&appends->not_empty, NULL);
+    clock_condition_init(&appends->unused);
     pg_session_init(&appends->session, config, &appending);
+    appends->session.stop = &appends->abandoned;
     return appends;
 }
 
@@ -81,7 +84,7 @@ void appends_free(struct appends *appends)
         pthread_join(appends->thread, NULL);
     pg_session_close(&appends->session);
     pthread_cond_destroy(&appends->not_empty);
-    pthread_mutex_destroy(&appends->use);
+    pthread_cond_destroy(&appends->unused);
     pthread_mutex_destroy(&appends->lock);
     free(appends);
 }
@@ -183,15 +186,22 @@ static enum pg_outcome try_group(struct appends *appends, const struct waiting_a
     return result == PG_TWICE ? prove_group(appends) : result;
 }
 
-/* Whether somebody waits for the group, who is told why that takes so long. */
-static bool is_awaited(struct appends *appends, const struct waiting_append *first, const struct error *why)
+/* Whether somebody waits for the group. With the lock held. */
+static bool is_awaited(const struct appends *appends)
 {
     bool awaited = false;
-    pthread_mutex_lock(&appends->lock);
-    appends->failed = *why;
-    for (const struct waiting_append *a = first; a != NULL; a = a->next)
+    for (const struct waiting_append *a = appends->group; a != NULL; a = a->next)
         awaited |= !a->given_up;
-    awaited = awaited && !appends->ending;
+    return awaited && !appends->ending;
+}
+
+/* The same, and who waits is told why that takes so long. */
+static bool is_tried_again(struct appends *appends)
+{
+    pthread_mutex_lock(&appends->lock);
+    bool awaited = is_awaited(appends);
+    if (awaited)
+        appends->failed = appends->session.why;
     pthread_mutex_unlock(&appends->lock);
     return awaited;
 }
@@ -201,7 +211,7 @@ static enum queue_result commit_group(struct appends *appends, const struct wait
     const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
     appends->n++;
     enum pg_outcome result = try_group(appends, first);
-    while (result == PG_LOST && is_awaited(appends, first, &appends->session.why)) {
+    while (result == PG_LOST && is_tried_again(appends)) {
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         result = try_group(appends, first);
     }
@@ -233,12 +243,28 @@ static void notify(struct appends *appends, bool rests)
     notify_owner(&appends->session, false); /* one that fails is made up for by the owner, who looks each second */
 }
 
-bool appends_see_owner(struct appends *appends, const char *source)
+/* Returns false when it is used by somebody else until the deadline. With the lock held. */
+static bool take_session(struct appends *appends, moment deadline)
+{
+    while (appends->in_use && clock_condition_wait(&appends->unused, &appends->lock, deadline))
+        ;
+    bool taken = !appends->in_use;
+    appends->in_use = true;
+    return taken;
+}
+
+/* With the lock held. */
+static void give_session_back(struct appends *appends)
+{
+    appends->in_use = false;
+    pthread_cond_signal(&appends->unused);
+}
+
+static bool see_owner(struct appends *appends, const char *source)
 {
     PGresult *owner = NULL;
     struct params params = {.count = 0};
     int32_t number;
-    pthread_mutex_lock(&appends->use);
     bool seen = pg_session_open(&appends->session) == PG_DONE &&
                 pg_session_number(&appends->session, source, false, &number) == PG_DONE && number != 0;
     if (seen) {
@@ -247,7 +273,21 @@ bool appends_see_owner(struct appends *appends, const char *source)
             pg_session_run(&appends->session, STATEMENT_HAS_OWNER, &params, &owner) == PG_DONE && PQntuples(owner) > 0;
     }
     PQclear(owner);
-    pthread_mutex_unlock(&appends->use);
+    return seen;
+}
+
+/* Where the writer has a group that does not come to its end nothing is known of an owner, either. */
+bool appends_see_owner(struct appends *appends, const char *source)
+{
+    bool seen = false;
+    pthread_mutex_lock(&appends->lock);
+    if (take_session(appends, clock_now() + LOOK_FOR_OWNER_MS)) {
+        pthread_mutex_unlock(&appends->lock);
+        seen = see_owner(appends, source);
+        pthread_mutex_lock(&appends->lock);
+        give_session_back(appends);
+    }
+    pthread_mutex_unlock(&appends->lock);
     return seen;
 }
 
@@ -264,28 +304,43 @@ static struct waiting_append *take_group(struct appends *appends)
         bytes += (*end)->length;
         end = &(*end)->next;
     }
-    appends->failed.text[0] = '\0';
     appends->first = *end;
     *end = NULL;
     if (appends->first == NULL)
         appends->end = &appends->first;
+    appends->group = first;
     return first;
 }
 
-/* With the lock held. */
-static void finish_group(struct waiting_append *first, enum queue_result result, const struct error *why)
+/* With the lock held. Returns those whose appenders are to be told. */
+static struct waiting_append *finish_group(struct appends *appends, enum queue_result result)
+{
+    struct waiting_append *next, *told = NULL, **end = &told;
+    for (struct waiting_append *a = appends->group; a != NULL; a = next) {
+        next = a->next;
+        a->done = true;
+        if (a->given_up) {
+            free(a);
+        } else {
+            *end = a;
+            end = &a->next;
+        }
+    }
+    *end = NULL;
+    appends->group = NULL;
+    atomic_store(&appends->abandoned, false);
+    if (result != QUEUE_UNKNOWN)
+        appends->failed.text[0] = '\0';
+    return told;
+}
+
+/* Without the lock. Who is told may free its append. */
+static void tell_appenders(struct waiting_append *first, enum queue_result result, const struct error *why)
 {
     struct waiting_append *next;
     for (struct waiting_append *a = first; a != NULL; a = next) {
         next = a->next;
-        a->result = result;
-        a->why = *why;
-        a->done = true;
-        if (a->given_up) {
-            pthread_cond_destroy(&a->answered);
-            free(a);
-        } else
-            pthread_cond_signal(&a->answered);
+        a->tell(a->context, result, why);
     }
 }
 
@@ -293,18 +348,19 @@ static void finish_group(struct waiting_append *first, enum queue_result result,
 static void write_group(struct appends *appends)
 {
     struct error why;
-    struct waiting_append *first = take_group(appends);
+    take_session(appends, MOMENT_NEVER);
+    const struct waiting_append *first = take_group(appends);
     pthread_mutex_unlock(&appends->lock);
-    pthread_mutex_lock(&appends->use);
     enum queue_result result = commit_group(appends, first, &why);
     appends->owes_notification |= result == QUEUE_STORED;
     pthread_mutex_lock(&appends->lock);
-    finish_group(first, result, &why);
+    struct waiting_append *told = finish_group(appends, result);
     bool rests = appends->first == NULL;
     pthread_mutex_unlock(&appends->lock);
+    tell_appenders(told, result, &why);
     notify(appends, rests);
-    pthread_mutex_unlock(&appends->use);
     pthread_mutex_lock(&appends->lock);
+    give_session_back(appends);
 }
 
 static void *run_writer(void *context)
@@ -345,29 +401,46 @@ void appends_start(struct appends *appends)
     pthread_mutex_unlock(&appends->lock);
 }
 
-void appends_stop_by(struct appends *appends, moment deadline)
-{
-    atomic_store(&appends->stop_by, deadline);
-}
-
 /* ---- appending ---- */
 
 static struct waiting_append *append_new(const struct config *config, const char *source, const char *body,
                                          size_t length, struct error *why)
 {
     const struct source *of = config_source(config, source);
-    struct waiting_append *append = of == NULL ? NULL : calloc(1, sizeof *append + length);
+    struct waiting_append *append = of == NULL ? NULL : malloc(sizeof *append + length);
     if (append == NULL) {
         error_set(why, of == NULL ? "the source is not configured" : "out of memory");
         return NULL;
     }
-    append->source = of->name;
-    append->length = length;
+    *append = (struct waiting_append){.source = of->name, .length = length};
     memcpy(append->body, body, length);
-    clock_condition_init(&append->answered);
     return append;
 }
 
+struct waiting_append *appends_begin(struct appends *appends, const char *source, const char *body, size_t length,
+                                     append_done *done, void *context, struct error *why)
+{
+    struct waiting_append *append = append_new(appends->config, source, body, length, why);
+    if (append == NULL)
+        return NULL;
+    append->tell = done;
+    append->context = context;
+    pthread_mutex_lock(&appends->lock);
+    bool started = start_writer(appends);
+    if (started) {
+        *appends->end = append;
+        appends->end = &append->next;
+        pthread_cond_signal(&appends->not_empty);
+    }
+    pthread_mutex_unlock(&appends->lock);
+    if (started)
+        return append;
+    error_set(why, "no thread can be started");
+    free(append);
+    return NULL;
+}
+
+/* With the lock held. */
 static void dequeue(struct appends *appends, struct waiting_append *append)
 {
     struct waiting_append **link = &appends->first;
@@ -378,51 +451,26 @@ static void dequeue(struct appends *appends, struct waiting_append *append)
         appends->end = link;
 }
 
-/* Waits until the writer has answered. Returns false at the deadline: then the append is the writer's, or gone. With
- * the lock held. */
-static bool await_answer(struct appends *appends, struct waiting_append *append, moment deadline)
+bool appends_give_up(struct appends *appends, struct waiting_append *append, struct error *why)
 {
-    for (moment now = clock_now(); !append->done; now = clock_now()) {
-        moment stop_by = atomic_load(&appends->stop_by), until = deadline < stop_by ? deadline : stop_by;
-        if (now >= until)
-            break;
-        clock_condition_wait(&append->answered, &appends->lock, until - now > SLICE_MS ? now + SLICE_MS : until);
-    }
-    if (append->done)
-        return true;
-    append->given_up = append->taken;
-    if (!append->taken) {
-        dequeue(appends, append);
-        pthread_cond_destroy(&append->answered);
-        free(append);
-    }
-    return false;
-}
-
-enum queue_result appends_put(struct appends *appends, const char *source, const char *body, size_t length,
-                              moment deadline, struct error *why)
-{
-    struct waiting_append *append = append_new(appends->config, source, body, length, why);
-    if (append == NULL)
-        return QUEUE_BROKEN;
     pthread_mutex_lock(&appends->lock);
-    bool started = start_writer(appends);
-    *appends->end = append;
-    appends->end = &append->next;
-    pthread_cond_signal(&appends->not_empty);
-    bool done = await_answer(appends, append, started ? deadline : 0);
-    if (!done && started)
+    bool decided = append->done;
+    if (!decided) {
         error_set(why, "the database has not taken the event in time%s%.400s",
                   appends->failed.text[0] == '\0' ? "" : ": ", appends->failed.text);
-    else if (!done)
-        error_set(why, "no thread can be started");
+        append->given_up = true;
+        if (append->taken) {
+            atomic_store(&appends->abandoned, !is_awaited(appends));
+        } else {
+            dequeue(appends, append);
+            free(append);
+        }
+    }
     pthread_mutex_unlock(&appends->lock);
-    if (!done)
-        return QUEUE_UNKNOWN;
-    enum queue_result result = append->result;
-    if (result != QUEUE_STORED && why != NULL)
-        *why = append->why;
-    pthread_cond_destroy(&append->answered);
+    return !decided;
+}
+
+void appends_end(struct waiting_append *append)
+{
     free(append);
-    return result;
 }

@@ -19,6 +19,7 @@ struct keeper;
 struct pg_queue {
     const struct config *config;
     struct appends *appends;
+    _Atomic moment stop_by; /* no thread waits longer for its append */
     struct pg_session look; /* of inspection */
 
     /* the owner's, of its thread */
@@ -57,13 +58,14 @@ struct appends *appends_new(const struct config *config);
 void appends_free(struct appends *appends);
 
 void appends_start(struct appends *appends);
-void appends_stop_by(struct appends *appends, moment deadline);
 
-/* As queue_append. */
-enum queue_result appends_put(struct appends *appends, const char *source, const char *body, size_t length,
-                              moment deadline, struct error *why);
+/* As queue_append_start, queue_append_give_up and queue_append_end; without an append with the reason. */
+struct waiting_append *appends_begin(struct appends *appends, const char *source, const char *body, size_t length,
+                                     append_done *done, void *context, struct error *why);
+bool appends_give_up(struct appends *appends, struct waiting_append *append, struct error *why);
+void appends_end(struct waiting_append *append);
 
-/* As queue_has_reader, on the writer's connection. */
+/* As queue_has_reader, on the writer's connection; false, too, while that is taken up by a group for long. */
 bool appends_see_owner(struct appends *appends, const char *source);
 
 /* Wakes the owner: something was appended. asks: a command asks for something. On any session. */

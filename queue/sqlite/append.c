@@ -116,8 +116,9 @@ static void dequeue_append(struct group *group, struct waiting_append *append)
 }
 
 /* Leaves an undecided append to its group; one that no group has taken is withdrawn. */
-static void leave_append(struct group *group, struct waiting_append *append)
+static void leave_append(struct group *group, struct waiting_append *append, struct error *why)
 {
+    error_set(why, "the disk has not taken the event in time");
     append->given_up = true;
     if (append->taken)
         return;
@@ -399,7 +400,7 @@ static void write_as_appender(struct store *store)
 
 /* Waits until the append is done. Returns false at the deadline: then the append belongs to the writer. With the lock
  * held. */
-static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline)
+static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline, struct error *why)
 {
     struct group *group = &store->group;
     const struct timespec t = clock_timespec(deadline);
@@ -412,7 +413,7 @@ static bool wait_for_writer(struct store *store, struct waiting_append *append, 
     }
     if (append->done)
         return true;
-    leave_append(group, append);
+    leave_append(group, append, why);
     return false;
 }
 
@@ -425,10 +426,8 @@ static bool wait_for_commit(struct store *store, struct waiting_append *append, 
         start_writer(store);
     enqueue_append(group, append);
     wake_writer(group);
-    bool done = wait_for_writer(store, append, deadline);
+    bool done = wait_for_writer(store, append, deadline, why);
     pthread_mutex_unlock(&group->lock);
-    if (!done)
-        error_set(why, "the disk has not taken the event in time");
     return done;
 }
 
@@ -473,13 +472,13 @@ struct waiting_append *store_append_start(void *state, const char *source, const
     return NULL;
 }
 
-bool store_append_give_up(void *state, struct waiting_append *append)
+bool store_append_give_up(void *state, struct waiting_append *append, struct error *why)
 {
     struct store *store = state;
     pthread_mutex_lock(&store->group.lock);
     bool decided = append->done;
     if (!decided)
-        leave_append(&store->group, append);
+        leave_append(&store->group, append, why);
     pthread_mutex_unlock(&store->group.lock);
     return !decided;
 }

@@ -385,7 +385,7 @@ enum queue_result store_append(void *state, const char *source, const char *body
                                struct error *why);
 struct waiting_append *store_append_start(void *state, const char *source, const char *body, size_t length,
                                           append_done *done, void *context);
-bool store_append_give_up(void *state, struct waiting_append *append);
+bool store_append_give_up(void *state, struct waiting_append *append, struct error *why);
 void store_append_end(struct waiting_append *append);
 void store_set_stop_deadline(void *state, moment deadline);
 

@@ -1,5 +1,5 @@
-/* Requests that wait: for the thread that writes, which is kept from committing; for peers that stall. Each is
- * answered, whatever becomes of the queue meanwhile, and no thread waits with them. */
+/* Requests that wait: for the thread that writes, which is kept from committing; for a database that stands still; for
+ * peers that stall. Each is answered, whatever becomes of the queue meanwhile, and no thread waits with them. */
 #include "tests/suites.h"
 
 #include <dirent.h>
@@ -17,6 +17,7 @@
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 #include "tests/support/fastcgi_client.h"
+#include "tests/support/postgresql.h"
 #include "tests/support/running.h"
 #include "tests/support/temporary.h"
 
@@ -29,7 +30,8 @@
 struct scene {
     struct site site;
     char socket[PATH_SIZE];
-    int lock; /* of those who write; -1: not held */
+    const char *source; /* to which requests go */
+    int lock;           /* of those who write; -1: not held */
     int *fds;
     int count;
 };
@@ -38,7 +40,7 @@ static bool scene_open(struct scene *scene, const char *more)
 {
     const struct rlimit enough = {4 * MANY, 4 * MANY};
     struct rlimit limit;
-    *scene = (struct scene){.lock = -1, .fds = calloc(3 * MANY, sizeof *scene->fds)};
+    *scene = (struct scene){.source = "open", .lock = -1, .fds = calloc(3 * MANY, sizeof *scene->fds)};
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < enough.rlim_cur) {
         limit.rlim_cur = enough.rlim_cur < limit.rlim_max ? enough.rlim_cur : limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
@@ -69,12 +71,14 @@ static void let_write(struct scene *scene)
 /* Begins a request, and sends so much of its body. Returns its descriptor. */
 static int begin(const struct scene *scene, int number, const char *fill, size_t part)
 {
-    char *body = NULL, length[24];
+    char *body = NULL, length[24], path[16], key[40];
     int size = asprintf(&body, BODY, number, fill);
     snprintf(length, sizeof length, "%d", size);
+    snprintf(path, sizeof path, "/%s", scene->source);
+    snprintf(key, sizeof key, "writeKey=key-%s", scene->source);
     const struct fastcgi_parameter parameters[] = {{"REQUEST_METHOD", "POST"},
-                                                   {"PATH_INFO", "/open"},
-                                                   {"QUERY_STRING", "writeKey=" OPEN_WRITE_KEY},
+                                                   {"PATH_INFO", path},
+                                                   {"QUERY_STRING", key},
                                                    {"CONTENT_LENGTH", length},
                                                    {NULL, NULL}};
     int fd = fastcgi_connect(scene->socket);
@@ -256,6 +260,20 @@ static void a_reload_answers_what_the_writer_has(void)
     what_the_writer_has_survives(SIGHUP);
 }
 
+/* A disk that hangs: nobody is left without an answer. */
+static void a_stop_gives_up_what_is_not_written(void)
+{
+    struct scene scene;
+    if (scene_open(&scene, "request_threads = 2\nshutdown_grace = 3s\n")) {
+        keep_from_writing(&scene);
+        send_many(&scene, MANY / 10, "");
+        wait_until_accepted(&scene);
+        durable_signal(scene.site.program.pid, SIGTERM);
+        CU_ASSERT_EQUAL(count_answers(&scene, 503, "the disk has not taken the event in time"), MANY / 10);
+    }
+    scene_close(&scene);
+}
+
 /* More than there are threads by far: good ones are served beside them. */
 static void stalled_peers_hold_a_descriptor_only(void)
 {
@@ -294,6 +312,171 @@ static void beyond_the_limit_the_answer_is_503(void)
     scene_close(&scene);
 }
 
+/* ---- two databases, of which one stands still: the source `hung` is in that one ---- */
+
+#define HUNG 40
+#define THREADS "request_threads = 2\n"
+#define NOT_TAKEN "the database has not taken the event in time"
+
+static struct postgresql second;
+static char second_url[POSTGRESQL_URL];
+
+static int begin_two(void)
+{
+    return durable_use_postgresql() || !postgresql_start(&second, "");
+}
+
+static int end_two(void)
+{
+    postgresql_stop(&second);
+    return durable_end_postgresql();
+}
+
+static int answered_by(struct scene *scene, const char *source)
+{
+    scene->source = source;
+    return answered_by_one(scene);
+}
+
+/* With requests for the hung source, one of which was stored before, and the rest waits. */
+static bool hung_open(struct scene *scene, const char *more)
+{
+    char text[2048];
+    if (!scene_open(scene, NULL) || !check(postgresql_database(&second, second_url), "a database is made"))
+        return false;
+    int length = snprintf(text, sizeof text,
+                          "%s%sdata_plane_url = http://127.0.0.1:%u\n[source open]\nwrite_key = key-open\n"
+                          "[source hung]\nwrite_key = key-hung\nqueue_url = %s\n",
+                          durable_queue_lines(), more, scene->site.standin_port, second_url);
+    if (!temporary_write(scene->site.directory, "closecrm.conf", 0600, text, (size_t)length) ||
+        !check(durable_start_anew(&scene->site, NULL), "it starts with two databases"))
+        return false;
+    CU_ASSERT_EQUAL(answered_by(scene, "open"), 200);
+    CU_ASSERT_EQUAL(answered_by(scene, "hung"), 200);
+    postgresql_signal(&second, SIGSTOP);
+    send_many(scene, HUNG, "");
+    wait_until_accepted(scene);
+    return true;
+}
+
+static void hung_close(struct scene *scene)
+{
+    postgresql_signal(&second, SIGCONT);
+    scene_close(scene);
+}
+
+/* Each event once at most, and of those that were sent to the source so many at least; -1 was answered at the start. */
+static void check_stored(int least)
+{
+    CU_ASSERT_STRING_EQUAL(postgresql_ask(second_url, "SELECT count(*) - count(DISTINCT body) FROM closecrm.event"),
+                           "0");
+    int stored = (int)strtol(postgresql_ask(second_url, "SELECT count(*) FROM closecrm.event"), NULL, 10);
+    check(stored >= least + 1 && stored <= HUNG + 1, "%d and 1 are there at least: %d", least, stored);
+}
+
+static void check_open_is_served(struct scene *scene)
+{
+    int64_t slowest = 0;
+    for (int i = 0; i < 20; i++) {
+        moment asked = clock_now();
+        CU_ASSERT_EQUAL(answered_by(scene, "open"), 200);
+        slowest = clock_now() - asked > slowest ? clock_now() - asked : slowest;
+    }
+    printf("(%lld ms) ", (long long)slowest);
+    check(slowest < durable_patience(3000), "the other source is held up for %lld ms", (long long)slowest);
+}
+
+static void a_database_that_hangs_holds_no_thread(void)
+{
+    struct scene scene;
+    moment asked = clock_now();
+    if (hung_open(&scene, THREADS)) {
+        check_open_is_served(&scene);
+        CU_ASSERT_EQUAL(count_answers(&scene, 503, NOT_TAKEN ": the database "), HUNG);
+        int64_t took = clock_now() - asked;
+        check(took >= ANSWERED_MS, "they are answered after %lld ms", (long long)took);
+        check_open_is_served(&scene);
+        postgresql_signal(&second, SIGCONT);
+        CU_ASSERT_EQUAL(answered_by(&scene, "hung"), 200);
+        CU_ASSERT_STRING_EQUAL(postgresql_ask(second_url, "SELECT count(*) FROM closecrm.event WHERE"
+                                                          " convert_from(body, 'UTF8') LIKE '%\"ev_-1\"%'"),
+                               "2");
+    }
+    hung_close(&scene);
+}
+
+static void a_database_that_goes_on_in_time_takes_all(void)
+{
+    struct scene scene;
+    if (hung_open(&scene, THREADS)) {
+        for (int i = 0; i < HUNG / 4; i++) /* peers that do not wait for it */
+            close(scene.fds[--scene.count]);
+        poll(NULL, 0, 4000); /* longer than one try */
+        postgresql_signal(&second, SIGCONT);
+        CU_ASSERT_EQUAL(count_answers(&scene, 200, "ok"), HUNG - HUNG / 4);
+        check_stored(HUNG - HUNG / 4);
+    }
+    hung_close(&scene);
+}
+
+/* It ends within its time, and each request has an answer. */
+static void a_stop_answers_what_a_database_has(void)
+{
+    struct scene scene;
+    int status = -1;
+    if (hung_open(&scene, THREADS "shutdown_grace = 3s\n")) {
+        moment asked = clock_now();
+        durable_signal(scene.site.program.pid, SIGTERM);
+        CU_ASSERT_EQUAL(count_answers(&scene, 503, NOT_TAKEN), HUNG);
+        CU_ASSERT(process_wait(&scene.site.program, durable_patience(6000), &status));
+        CU_ASSERT_EQUAL(status, 0);
+        int64_t took = clock_now() - asked;
+        printf("(%lld ms) ", (long long)took);
+        check(took < durable_patience(6000), "it ends after %lld ms", (long long)took);
+    }
+    hung_close(&scene);
+}
+
+/* The database goes on while the program stops, or reloads. */
+static void what_a_database_has_survives(int signal)
+{
+    struct scene scene;
+    if (hung_open(&scene, THREADS "shutdown_grace = 10s\n")) {
+        size_t opened = site_opened(&scene.site);
+        durable_signal(scene.site.program.pid, signal);
+        poll(NULL, 0, 1000);
+        postgresql_signal(&second, SIGCONT);
+        CU_ASSERT_EQUAL(count_answers(&scene, 200, "ok"), HUNG);
+        if (signal == SIGHUP)
+            site_wait_opened(&scene.site, opened + 1);
+        check_stored(HUNG);
+    }
+    hung_close(&scene);
+}
+
+static void a_stop_waits_for_a_database_that_goes_on(void)
+{
+    what_a_database_has_survives(SIGTERM);
+}
+
+static void a_reload_waits_for_a_database_that_goes_on(void)
+{
+    what_a_database_has_survives(SIGHUP);
+}
+
+void suite_waiting_postgresql(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a database that hangs holds no thread", a_database_that_hangs_holds_no_thread},
+        {"a database that goes on in time takes all", a_database_that_goes_on_in_time_takes_all},
+        {"a stop answers what a database has", a_stop_answers_what_a_database_has},
+        {"a stop waits for a database that goes on", a_stop_waits_for_a_database_that_goes_on},
+        {"a reload waits for a database that goes on", a_reload_waits_for_a_database_that_goes_on},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("waiting postgresql", begin_two, end_two, tests);
+}
+
 void suite_waiting(void)
 {
     static CU_TestInfo tests[] = {
@@ -303,6 +486,7 @@ void suite_waiting(void)
         {"who waits too long is answered", who_waits_too_long_is_answered},
         {"a stop answers what the writer has", a_stop_answers_what_the_writer_has},
         {"a reload answers what the writer has", a_reload_answers_what_the_writer_has},
+        {"a stop gives up what is not written", a_stop_gives_up_what_is_not_written},
         {"stalled peers hold a descriptor only", stalled_peers_hold_a_descriptor_only},
         {"beyond the limit of descriptors the answer is 503", beyond_the_limit_the_answer_is_503},
         CU_TEST_INFO_NULL,
