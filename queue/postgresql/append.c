@@ -155,6 +155,7 @@ static enum pg_outcome send_group(struct appends *appends, const struct waiting_
     if (result == PG_DONE && !good)
         result = pg_session_lose(session, "out of memory");
     if (result == PG_DONE) {
+        pg_session_prepare(session, STATEMENT_APPEND, &events);
         pg_session_send(session, STATEMENT_MARK_GROUP, &mark);
         pg_session_send(session, STATEMENT_APPEND, &events);
     }

@@ -7,9 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+
+#include <linux/sockios.h>
 
 #define STATEMENT_NAME 16
-#define STOP_LOOK_MS 200
+#define LOOK_MS 200     /* how often a wait looks whether it is to stop, and whether what was sent is under way */
+#define SENDING_TIMES 4 /* so many times patience_ms are the longest wait while bytes still leave */
 
 void pg_session_init(struct pg_session *session, const struct config *config, const struct pg_settings *settings)
 {
@@ -96,19 +100,44 @@ void pg_session_take_in(struct pg_session *session)
         take_notifications(session);
 }
 
-/* A wait for the socket: until the deadline, or, where somebody may stop it, that has happened. */
-static int wait_for_socket(const struct pg_session *session, struct pollfd *socket, moment deadline)
+static void begin_waiting(struct pg_session *session, int64_t patience_ms)
+{
+    session->waits = clock_now();
+    session->patience_ms = patience_ms;
+    session->until = session->waits + patience_ms;
+    session->unsent = 0;
+    session->warned = false;
+}
+
+/* As long as what was sent leaves this machine the server cannot answer: the wait for that begins anew. What a server
+ * that is stopped does not take stays here, as soon as its kernel's buffers are full. */
+static void note_leaving(struct pg_session *session, bool writable)
+{
+    int unsent = 0;
+    moment most = session->waits + SENDING_TIMES * session->patience_ms;
+    if (ioctl(PQsocket(session->connection), SIOCOUTQ, &unsent) != 0)
+        unsent = 0;
+    if (writable || unsent < session->unsent)
+        session->until = clock_now() + session->patience_ms;
+    session->until = session->until < most ? session->until : most;
+    session->unsent = unsent;
+}
+
+/* A wait for the socket, until the deadline, or until somebody has stopped it. */
+static int wait_for_socket(struct pg_session *session, struct pollfd *socket)
 {
     int ready = 0;
-    while (ready == 0 && clock_now() < deadline && (session->stop == NULL || !atomic_load(session->stop))) {
-        moment slice = session->stop == NULL ? deadline : clock_now() + STOP_LOOK_MS;
-        ready = poll(socket, 1, clock_until(slice < deadline ? slice : deadline));
+    while (ready == 0 && clock_now() < session->until && (session->stop == NULL || !atomic_load(session->stop))) {
+        moment look = clock_now() + LOOK_MS;
+        ready = poll(socket, 1, clock_until(look < session->until ? look : session->until));
+        if (ready == 0 || (ready > 0 && (socket->revents & POLLOUT) != 0))
+            note_leaving(session, ready > 0);
     }
     return ready;
 }
 
 /* Until the next result can be taken without waiting. Returns false when the session is lost. */
-static bool await_result(struct pg_session *session, moment deadline)
+static bool await_result(struct pg_session *session)
 {
     PGconn *connection = session->connection;
     for (;;) {
@@ -116,7 +145,7 @@ static bool await_result(struct pg_session *session, moment deadline)
         if (unsent >= 0 && !PQisBusy(connection))
             break;
         struct pollfd socket = {.fd = PQsocket(connection), .events = (short)(unsent > 0 ? POLLIN | POLLOUT : POLLIN)};
-        int ready = unsent < 0 ? 1 : wait_for_socket(session, &socket, deadline);
+        int ready = unsent < 0 ? 1 : wait_for_socket(session, &socket);
         if (ready == 0) {
             pg_session_lose(session, "the database does not answer within %lld s",
                             (long long)(clock_now() - session->waits + 500) / 1000);
@@ -175,23 +204,42 @@ static const struct params *begin_sending(struct pg_session *session, const stru
     return params;
 }
 
+/* Whether so many more can be sent. */
+static bool may_send(const struct pg_session *session, size_t more)
+{
+    return session->connection != NULL && session->sents + more <= sizeof session->sent / sizeof *session->sent;
+}
+
+static void name_statement(enum statement statement, char name[static STATEMENT_NAME])
+{
+    snprintf(name, STATEMENT_NAME, "s%d", (int)statement);
+}
+
+void pg_session_prepare(struct pg_session *session, enum statement statement, const struct params *params)
+{
+    int formats[PARAMS_MOST];
+    char name[STATEMENT_NAME];
+    if (!may_send(session, 1) || (session->prepared & UINT64_C(1) << statement) != 0)
+        return;
+    params = begin_sending(session, params, formats);
+    name_statement(statement, name);
+    PQsendPrepare(session->connection, name, pg_statement_texts[statement], params->count, params->type);
+    session->sent[session->sents].prepares = true;
+    session->sent[session->sents++].statement = statement;
+    session->prepared |= UINT64_C(1) << statement;
+}
+
 /* A session that is closed notes nothing: pg_session_finish says that it is lost. */
 void pg_session_send(struct pg_session *session, enum statement statement, const struct params *params)
 {
     int formats[PARAMS_MOST];
     char name[STATEMENT_NAME];
-    PGconn *connection = session->connection;
-    if (connection == NULL || session->sents + 2 > sizeof session->sent / sizeof *session->sent)
+    if (!may_send(session, 2))
         return;
+    pg_session_prepare(session, statement, params);
     params = begin_sending(session, params, formats);
-    snprintf(name, sizeof name, "s%d", (int)statement);
-    if ((session->prepared & UINT64_C(1) << statement) == 0) {
-        PQsendPrepare(connection, name, pg_statement_texts[statement], params->count, params->type);
-        session->sent[session->sents].prepares = true;
-        session->sent[session->sents++].statement = statement;
-        session->prepared |= UINT64_C(1) << statement;
-    }
-    PQsendQueryPrepared(connection, name, params->count, params->value, params->length, formats, 1);
+    name_statement(statement, name);
+    PQsendQueryPrepared(session->connection, name, params->count, params->value, params->length, formats, 1);
     session->sent[session->sents].prepares = false;
     session->sent[session->sents++].statement = statement;
 }
@@ -199,7 +247,7 @@ void pg_session_send(struct pg_session *session, enum statement statement, const
 void pg_session_send_text(struct pg_session *session, const char *text, const struct params *params)
 {
     int formats[PARAMS_MOST];
-    if (session->connection == NULL || session->sents == sizeof session->sent / sizeof *session->sent)
+    if (!may_send(session, 1))
         return;
     params = begin_sending(session, params, formats);
     PQsendQueryParams(session->connection, text, params->count, params->type, params->value, params->length, formats,
@@ -215,11 +263,11 @@ enum pg_outcome pg_session_ask(struct pg_session *session, const char *text, con
 }
 
 /* Takes the result of one that was sent, and the end after it. */
-static PGresult *take_result(struct pg_session *session, moment deadline)
+static PGresult *take_result(struct pg_session *session)
 {
     PGresult *first = NULL, *next;
     for (;;) {
-        if (!await_result(session, deadline)) {
+        if (!await_result(session)) {
             PQclear(first);
             return NULL;
         }
@@ -250,11 +298,10 @@ static bool note_end(struct pg_session *session, enum pg_outcome judged)
 }
 
 /* Takes the results of all that was sent, and notes the first fault. Returns false when the session is lost. */
-static bool take_results(struct pg_session *session, moment deadline, PGresult **results, size_t *taken,
-                         enum pg_outcome *judged)
+static bool take_results(struct pg_session *session, PGresult **results, size_t *taken, enum pg_outcome *judged)
 {
     for (size_t i = 0; i < session->sents; i++) {
-        PGresult *result = take_result(session, deadline);
+        PGresult *result = take_result(session);
         if (result == NULL)
             return note_end(session, *judged);
         ExecStatusType status = PQresultStatus(result);
@@ -268,7 +315,7 @@ static bool take_results(struct pg_session *session, moment deadline, PGresult *
         else
             PQclear(result);
     }
-    PGresult *end = take_result(session, deadline); /* only now it is committed */
+    PGresult *end = take_result(session); /* only now it is committed */
     bool is_end = end != NULL && PQresultStatus(end) == PGRES_PIPELINE_SYNC;
     if (end != NULL && !is_end && *judged == PG_DONE)
         *judged = judge(session, end);
@@ -282,15 +329,13 @@ enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results
 {
     size_t taken = 0;
     enum pg_outcome judged = PG_DONE;
-    moment deadline = clock_now() + session->settings->patience_ms;
     if (session->connection == NULL)
         return PG_LOST;
-    session->waits = clock_now();
-    session->warned = false;
+    begin_waiting(session, session->settings->patience_ms);
     bool sent = PQpipelineSync(session->connection) == 1;
     if (!sent)
         pg_session_lose(session, "out of memory");
-    if (!sent || !take_results(session, deadline, results, &taken, &judged))
+    if (!sent || !take_results(session, results, &taken, &judged))
         judged = PG_LOST;
     session->sents = 0;
     if (judged == PG_DONE && session->warned)
@@ -318,15 +363,13 @@ enum pg_outcome pg_session_run(struct pg_session *session, enum statement statem
 enum pg_outcome pg_session_text(struct pg_session *session, const char *text, int64_t patience_ms)
 {
     enum pg_outcome judged = PG_DONE;
-    moment deadline = clock_now() + patience_ms;
     if (session->connection == NULL)
         return PG_LOST;
-    session->waits = clock_now();
-    session->warned = false;
+    begin_waiting(session, patience_ms);
     if (!PQsendQuery(session->connection, text))
         return pg_session_lose(session, "out of memory");
     for (;;) {
-        if (!await_result(session, deadline))
+        if (!await_result(session))
             return PG_LOST;
         PGresult *result = PQgetResult(session->connection);
         if (result == NULL)

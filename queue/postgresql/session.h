@@ -40,7 +40,7 @@ enum pg_outcome {
 
 struct pg_settings {
     const char *role;    /* in application_name: "appends" */
-    int64_t patience_ms; /* the longest wait for an answer */
+    int64_t patience_ms; /* the longest wait for an answer, once all that was sent has left; four times as long else */
     int64_t idle_ms;     /* the server ends a session that says nothing for so long; 0: never */
 };
 
@@ -57,6 +57,9 @@ struct pg_session {
     uint64_t prepared;       /* one bit for each statement */
     moment answered;         /* when the server answered last */
     moment waits;            /* since when it is waited for */
+    moment until;            /* so long, unless what was sent is still leaving */
+    int64_t patience_ms;     /* of this wait */
+    int unsent;              /* bytes that had not left this machine at the last look */
     struct {
         enum statement statement;
         bool prepares;
@@ -95,6 +98,11 @@ enum pg_outcome pg_session_lose(struct pg_session *session, const char *format, 
 
 /* Sends a statement; those of one pg_session_finish are one transaction. Failures show there. */
 void pg_session_send(struct pg_session *session, enum statement statement, const struct params *params);
+
+/* Has the server prepare a statement that is sent later in this transaction, behind another one; of params the types
+ * are used. statement_timeout counts from the first message after a statement's end, which the parsing is else: what
+ * takes long to arrive must not come behind that. */
+void pg_session_prepare(struct pg_session *session, enum statement statement, const struct params *params);
 
 /* Commits what was sent, and waits. results (NULL: nobody wants them) has room for one of each statement, in their
  * order; after PG_DONE the caller frees them with PQclear. */

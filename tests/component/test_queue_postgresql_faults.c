@@ -1,5 +1,5 @@
 /* The engine `postgresql` before what is not as it shall be: poolers, TLS that does not verify, full disks of the
- * server, standbys that are away. Each is a sentence, and nothing is lost. */
+ * server, standbys that are away, slow lines. Each is a sentence, and nothing is lost. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/queue_rig.h"
+#include "tests/support/slow_line.h"
 #include "tests/support/small_disk.h"
 
 #define PATIENCE_MS 60000
@@ -179,12 +180,12 @@ static void a_server_that_cannot_be_verified_is_refused(void)
 /* ---- full disks ---- */
 
 /* Of what nothing can be packed. */
-static char *large_body(void)
+static char *large_body(size_t length)
 {
-    char *body = malloc(LARGE);
+    char *body = malloc(length);
     unsigned random = 1;
     CU_ASSERT_PTR_NOT_NULL_FATAL(body);
-    for (size_t i = 0; i < LARGE; i++)
+    for (size_t i = 0; i < length; i++)
         body[i] = (char)('!' + rand_r(&random) % 90);
     return body;
 }
@@ -192,7 +193,7 @@ static char *large_body(void)
 /* Appends until one is not stored. Returns how many were. */
 static int append_until(struct queue *queue, enum queue_result expected, struct error *why)
 {
-    char *body = large_body();
+    char *body = large_body(LARGE);
     int stored = 0;
     enum queue_result result = QUEUE_STORED;
     while (result == QUEUE_STORED && stored < 200) {
@@ -298,6 +299,41 @@ static void a_full_disk_of_the_log_loses_nothing(void)
     small_disk_unmount(path);
 }
 
+/* ---- slow lines ---- */
+
+/* An event takes longer than the server may take for an answer. Who gives up its event does not hold up the next one
+ * until that is over, and each is there once. */
+static void a_slow_line_takes_a_large_event(void)
+{
+    enum { BYTES = 12 << 20, RATE = 1600000 };
+    struct slow_line line;
+    char place[PATH_SIZE], path[PATH_SIZE], to[PATH_SIZE], url[POSTGRESQL_URL];
+    struct error why = {0};
+    queue_rig_new(&engine, &made);
+    CU_ASSERT_TRUE_FATAL(temporary_make(place));
+    path_join(path, place, ".s.PGSQL.5432");
+    path_join(to, engine.postgresql.directory, ".s.PGSQL.5432");
+    CU_ASSERT_TRUE_FATAL(slow_line_start(&line, path, to, RATE));
+    snprintf(url, sizeof url, "%s", engine.url);
+    snprintf(engine.url, sizeof engine.url, "postgresql://tests@/%s?host=%s", database_name(), place);
+    struct queue *queue = queue_rig_open(&made);
+    char *body = large_body(BYTES);
+    moment began = clock_now();
+    enum queue_result result = queue_append(queue, "one", body, BYTES, began + PATIENCE_MS, &why);
+    printf("(%lld ms) ", (long long)(clock_now() - began));
+    check(result == QUEUE_STORED, "it is stored: %d, %s", (int)result, why.text);
+    atomic_store(&line.rate, RATE / 4);
+    CU_ASSERT_EQUAL(queue_append(queue, "one", body, BYTES, clock_now() + 1000, &why), QUEUE_UNKNOWN);
+    result = queue_append(queue, "one", "small", 5, clock_now() + 8000, &why);
+    check(result == QUEUE_STORED, "the next one is stored: %d, %s", (int)result, why.text);
+    queue_close(queue);
+    slow_line_stop(&line);
+    snprintf(engine.url, sizeof engine.url, "%s", url);
+    CU_ASSERT_STRING_EQUAL(postgresql_ask(engine.url, "SELECT count(*) FROM closecrm.event"), "2");
+    free(body);
+    temporary_remove(place);
+}
+
 /* ---- what `check` says ---- */
 
 static struct queue_setup describe(void)
@@ -350,6 +386,7 @@ void suite_queue_postgresql_faults(void)
         {"a server that cannot be verified is refused", a_server_that_cannot_be_verified_is_refused},
         {"a full disk of the tables is said", a_full_disk_of_the_tables_is_said},
         {"a full disk of the log loses nothing", a_full_disk_of_the_log_loses_nothing},
+        {"a slow line takes a large event", a_slow_line_takes_a_large_event},
         {"standbys and connections are told", standbys_and_connections_are_told},
         CU_TEST_INFO_NULL,
     };
