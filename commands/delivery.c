@@ -82,7 +82,8 @@ static const struct {
      "once),\n"
      "is the socket's path the same, and may the web server's user open it?"},
     {503, 503, PROGRAM, 0,
-     "the program cannot take the event now: `closecrm.fcgi check` on the server and the program's log say why.\n" LATER},
+     "the program cannot take the event now: `closecrm.fcgi check` on the server and the program's log say "
+     "why.\n" LATER},
     {503, 503, ANYBODY, 0,
      "the web server has no process for it: the program is not running (spawn-fcgi), died several times in a row "
      "(mod_fcgid\n"
