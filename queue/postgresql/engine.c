@@ -175,6 +175,7 @@ static void pg_library(char out[static QUEUE_LIBRARY])
 
 const struct engine queue_engine_postgresql = {
     .open = pg_open,
+    .try = pg_try,
     .append = pg_append,
     .append_start = pg_append_start,
     .append_give_up = pg_append_give_up,
