@@ -1,8 +1,8 @@
 /* Makes a backlog: appends events to the queue of a configuration (CLOSECRM_CONFIG), in many threads, so that groups
  * form as they do behind a web server:
  *   fill COUNT THREADS RUN
- * It owns the reading meanwhile, so that its log is checkpointed, unless another one does, and forwards nothing. Prints one line: the events,
- * how many a second, and the length of the message that each will be. */
+ * It owns the reading meanwhile, so that its log is checkpointed, unless another one does, and forwards nothing. Prints
+ * one line: the events, how many a second, and the length of the message that each will be. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
