@@ -37,6 +37,7 @@ static void (*const suites[])(void) = {
     suite_closeapi,
     suite_commands,
     suite_commands_check,
+    suite_commands_postgresql,
     suite_commands_cron,
     suite_commands_alerts,
     suite_last_errors,

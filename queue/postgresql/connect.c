@@ -265,7 +265,8 @@ enum pg_outcome pg_session_open(struct pg_session *session)
     if (PQserverVersion(session->connection) < 140000)
         return wrong(session, "queue = postgresql needs PostgreSQL 14 or newer");
     result = set_up(session);
-    if (result == PG_MISSING && (result = make_tables(session)) == PG_DONE)
+    session->is_bare = result == PG_MISSING && session->rehearses;
+    if (result == PG_MISSING && (result = make_tables(session)) == PG_DONE && !session->rehearses)
         result = set_up(session);
     if (result != PG_DONE && session->connection != NULL) {
         struct error why = session->why;

@@ -51,6 +51,8 @@ struct pg_session {
     const atomic_bool *stop; /* set: waits end soon; NULL: nobody sets it */
     struct error why;        /* of the last result but PG_DONE */
     bool migrates;           /* opens a queue that is being moved, too */
+    bool rehearses;          /* makes no tables: making them is tried, and rolled back */
+    bool is_bare;            /* of one that rehearses: there are no tables */
     bool warned;             /* a WARNING came since the last result */
     bool notified;           /* a notification came; the caller clears it */
     bool asked;              /* one came that says that a command asks for something; likewise */
@@ -129,7 +131,8 @@ bool pg_session_failed(const struct pg_session *session, struct error *why);
 
 /* ---- schema.c ---- */
 
-/* Makes the tables where there are none. Under a lock, for many processes may start at once. */
+/* Makes the tables where there are none. Under a lock, for many processes may start at once. A session that rehearses
+ * takes it all back. */
 enum pg_outcome pg_schema_make(struct pg_session *session);
 
 /* Makes a source, in the same way. */
