@@ -210,6 +210,7 @@ static void (*const suites[])(void) = {
     suite_durable_machines,
     suite_queue_letters_postgresql,
     suite_queue_look_postgresql,
+    suite_queue_model_postgresql,
     suite_commands_dead_postgresql,
     suite_commands_queue_postgresql,
     suite_forwarder_durable_postgresql,
