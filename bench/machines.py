@@ -1,4 +1,4 @@
-"""`queue = postgresql` beside `queue = sqlite`: a primary and a synchronous standby on this machine, over Unix sockets, with
+"""`queue = postgresql` beside `queue = sqlite`: a primary and a synchronous standby on this machine, by Unix sockets, with
 the settings of packaging/postgresql/patroni.yml. Each run has a database of its own, and all are taken in turn: accepting
 with one process and with three, draining, and what is left in the tables when a million events have gone through."""
 import concurrent.futures
@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -36,8 +37,8 @@ def programs():
 
 def ask(folder, sql, database="postgres"):
     """What SQL prints; rows are lines."""
-    return subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", folder, "-U", "bench", "-d", database, "-c", sql],
-                          check=True, stdout=subprocess.PIPE, text=True, timeout=SETTLED_SECONDS).stdout.strip()
+    return subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", folder, "-U", "bench", "-d", database, "-c",
+                           sql], check=True, stdout=subprocess.PIPE, text=True, timeout=SETTLED_SECONDS).stdout.strip()
 
 
 @contextlib.contextmanager
@@ -55,8 +56,7 @@ def server(folder):
         yield process
     finally:
         if process.poll() is None:
-            process.terminate()
-            process.send_signal(2)  # SIGINT: at once, with a checkpoint
+            process.send_signal(signal.SIGINT)  # SIGTERM would wait for clients
             try:
                 process.wait(120)
             except subprocess.TimeoutExpired:
@@ -64,7 +64,7 @@ def server(folder):
                 process.wait()
 
 
-def make_folder(parent, name, settings):
+def make_folder(parent, name):
     folder = parent / name
     folder.mkdir(mode=0o755)
     if USER:
@@ -114,16 +114,18 @@ def pair():
     parent = pathlib.Path(tempfile.mkdtemp(prefix="postgresql-", dir=servers.STATES))
     parent.chmod(0o755)
     try:
-        primary, standby = (make_folder(parent, name, SETTINGS) for name in ("primary", "standby"))
+        if subprocess.run(["test", "-x", parent], check=False, cwd="/", **USER).returncode != 0:
+            raise RuntimeError(f"the user postgres cannot reach {parent}: STATES=FOLDER names another folder")
+        primary, standby = (make_folder(parent, name) for name in ("primary", "standby"))
         run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": primary, **USER}
-        subprocess.run([programs() / "initdb", "-D", primary / "data", "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C",
-                        "--data-checksums"], **run)
+        subprocess.run([programs() / "initdb", "-D", primary / "data", "-U", "bench", "-A", "trust", "-E", "UTF8",
+                        "--locale=C", "--data-checksums"], **run)
         with open(primary / "data" / "postgresql.conf", "a") as file:
             file.write(SETTINGS)
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(server(primary))
-            subprocess.run([programs() / "pg_basebackup", "-D", standby / "data", "-h", primary, "-U", "bench", "-R", "-c",
-                            "fast", "-C", "-S", "standby"], **run)
+            subprocess.run([programs() / "pg_basebackup", "-D", standby / "data", "-h", primary, "-U", "bench", "-R",
+                            "-c", "fast", "-C", "-S", "standby"], **run)
             second = stack.enter_context(server(standby))
             ask(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'")
             ask(primary, "SELECT pg_reload_conf()")
@@ -139,6 +141,13 @@ def pair():
 
 # ---- accepting ----
 
+def processor_ticks():
+    """(idle, all) of the machine so far."""
+    with open("/proc/stat") as stat:
+        ticks = [int(word) for word in stat.readline().split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
 def accept_sqlite(load, program=None):
     """The data plane away."""
     servers.fresh_state()
@@ -147,7 +156,7 @@ def accept_sqlite(load, program=None):
 
 
 def accept(load, both, processes=1):
-    """The same with so many processes on one database, each with a web server, a state directory and a load of its own."""
+    """The same with so many processes on one database, each with a web server, state directory and load of its own."""
     keys = both.database()
     with contextlib.ExitStack() as stack:
         places = []
@@ -155,14 +164,38 @@ def accept(load, both, processes=1):
             servers.fresh_state(f"state-{number}")
             places.append(stack.enter_context(
                 servers.ours(servers.free_port(), f"state-{number}", name=f"closecrm-{number}", **keys)))
-        before = both.cpu_seconds()
+        before, (idle, ticks) = both.cpu_seconds(), processor_ticks()
         with concurrent.futures.ThreadPoolExecutor(processes) as threads:
             results = list(threads.map(load, places))
+        idle, ticks = (now - then for now, then in zip(processor_ticks(), (idle, ticks)))
         result = {name: max(r[name] for r in results) for name in results[0]}
         result["rate"] = sum(r["rate"] for r in results)
         result["cpu_us"] = sum(r["cpu_us"] * r["rate"] for r in results) / result["rate"]
+        result["busy"] = 1 - idle / ticks
         result["stored"] = int(both.ask("SELECT count(*) FROM closecrm.event"))
         result["servers_us"] = (both.cpu_seconds() - before) / max(1, result["stored"]) * 1e6
+    both.drop()
+    return result
+
+
+def append(bench, both, processes):
+    """The engine alone, without web servers and a client, which use the same processors."""
+    keys = both.database()
+    environments = []
+    for number in range(processes):
+        servers.fresh_state(f"state-{number}")
+        environments.append(servers.configuration(9, f"state-{number}", f"closecrm-{number}.conf", **keys))
+    count = bench.BACKLOG // processes
+    runs = [bench.new_run() for _ in environments]
+
+    def fill(run, environment):
+        return servers.run_program("fill", count, bench.FILL_THREADS, run, environment=environment)
+
+    began, before = time.monotonic(), both.cpu_seconds()
+    with concurrent.futures.ThreadPoolExecutor(processes) as threads:
+        list(threads.map(fill, runs, environments))
+    rate = count * processes / (time.monotonic() - began)
+    result = {"rate": rate, "servers_us": (both.cpu_seconds() - before) / (count * processes) * 1e6}
     both.drop()
     return result
 
@@ -184,8 +217,8 @@ def drain(bench, both, message_bytes):
 
 # ---- what is left ----
 
-TABLES = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relnamespace = 'closecrm'::regnamespace" \
-         " AND relkind = 'r' AND relname"
+TABLES = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r'" \
+         " AND relnamespace = 'closecrm'::regnamespace AND relname"
 
 
 def settle_many(load, both, message_bytes, say):
@@ -226,9 +259,15 @@ def measure(bench, load, message_bytes, rounds, before, say):
             for name in candidates if number % 2 == 0 else reversed(candidates):
                 result = candidates[name]()
                 results.setdefault(name, []).append(result)
-                say(f"accepting, {name}: {result['rate']:.0f}/s, p99 {result['p99_ms']:.2f} ms, {result['cpu_us']:.0f} us of CPU"
-                    + (f", the servers' {result['servers_us']:.0f}" if "servers_us" in result else "")
+                say(f"accepting, {name}: {result['rate']:.0f}/s, p99 {result['p99_ms']:.2f} ms, {result['cpu_us']:.0f} us of "
+                    "CPU"
+                    + (f", the servers' {result['servers_us']:.0f}, processors {result['busy']:.0%} busy"
+                       if "servers_us" in result else "")
                     + (f", {result['failures']:.0f} failures" if result["failures"] else ""))
+            for processes in (1, THREE):
+                alone = append(bench, both, processes)
+                results.setdefault(f"engine {processes}", []).append(alone)
+                say(f"the engine alone, {processes} at once: {alone['rate']:.0f}/s, the servers' {alone['servers_us']:.0f} us")
             results.setdefault("drain", []).append(drain(bench, both, message_bytes))
             say(f"draining: {results['drain'][-1]['rate']:.0f}/s, {results['drain'][-1]['cpu_us']:.0f} us of CPU an event, "
                 f"the servers' {results['drain'][-1]['servers_us']:.0f}")

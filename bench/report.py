@@ -123,18 +123,22 @@ class Figures:
         one, three, drained, settled = results["one"], results["three"], results["drain"], results["settled"][0]
         rate, now = median(one, "rate"), median(results["sqlite"], "rate")
         figures = f"{number(rate)}/s; the servers take {median(one, 'servers_us'):.0f} us of CPU an event"
+        alone, together = (median(results[f"engine {n}"], "rate") for n in (1, 3))
         if "before" in results:
             before = median(results["before"], "rate")
             self.add("PostgreSQL, accepting: share of SQLite's rate before the work on speed", rate / before, "", 0.6,
                      beside=f"{figures}; SQLite's {number(before)}/s", noise=noise(one))
-        self.add("PostgreSQL, accepting: share of SQLite's rate today", rate / now, "", 0.4,
+        self.add("PostgreSQL, accepting: share of SQLite's rate today", rate / now, "", 0.6,
                  beside=f"{figures}; SQLite's {number(now)}/s", noise=noise(one))
         self.add("PostgreSQL, accepting: the program's CPU, times SQLite's", median(one, "cpu_us") /
                  median(results["sqlite"], "cpu_us"), "", 1, at_most=True, noise=noise(one, "cpu_us"),
                  beside=f"{median(one, 'cpu_us'):.0f} us and {median(results['sqlite'], 'cpu_us'):.0f} us")
-        self.add("PostgreSQL, accepting: three front ends, times one", median(three, "rate") / rate, "", 1.3,
-                 beside=f"{number(median(three, 'rate'))}/s; {median(three, 'cpu_us'):.0f} us of CPU an event, the servers' "
-                        f"{median(three, 'servers_us'):.0f}", noise=noise(three))
+        self.add("PostgreSQL, appending: three processes, times one", together / alone, "x", 1.3,
+                 beside=f"{number(together)}/s and {number(alone)}/s by the engine alone", noise=noise(results["engine 3"]))
+        self.add("PostgreSQL, accepting: three front ends, times one", median(three, "rate") / rate, "x", 1.3,
+                 beside=f"{number(median(three, 'rate'))}/s; web servers, client and database on the same processors, "
+                        f"{median(one, 'busy'):.0%} busy with one; the servers take {median(three, 'servers_us'):.0f} us",
+                 noise=noise(three))
         self.add("PostgreSQL, draining 200,000", median(drained, "rate"), "/s", 25_000, noise=noise(drained),
                  beside=f"{median(drained, 'cpu_us'):.0f} us of CPU an event, the servers' {median(drained, 'servers_us'):.0f}")
         self.add(f"PostgreSQL, tables after {settled['events']:,} events, without identities", settled["mb"], "MB", 100,

@@ -10,6 +10,7 @@
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
+#include "kept/kept.h"
 #include "queue/inspect.h"
 
 static void note_fault(void *context, const char *fault)
@@ -164,7 +165,8 @@ static int move_source(const char *command, struct session *session, const char 
     const struct source *target = session_source(session->config, to, command);
     if (target == NULL)
         return COMMAND_USAGE_SAID;
-    if (!session_knows_source(session->queue, from, &known, &why))
+    /* what other machines keep of it is moved, too, also from a machine that has not looked yet */
+    if (!session_knows_source(session->queue, from, &known, &why) || !kept_catch_up(session->config, &why))
         return session_failed(command, &why);
     bool good =
         (!known && closeapi_has_any(session->config, from)) || queue_move(session->queue, from, to, &moved, &why);

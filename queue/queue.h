@@ -147,7 +147,9 @@ bool queue_is_lost(const struct queue *queue);
 
 /* Reads the next events of a source after the id `after` (0: from the start), oldest first, at most max_count and
  * max_bytes together (the first is always returned). Returns how many; 0: none waits beyond `after`; -1: the queue
- * failed, with the reason. The events returned are in flight until they are settled or given VERDICT_LATER. */
+ * failed, with the reason. The events returned are in flight until they are settled or given VERDICT_LATER.
+ * `postgresql` stops before ids that are missing, and looks whether they may still come when it is asked for those
+ * behind. */
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct error *why);
 

@@ -95,10 +95,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
                        " SELECT v.source, v.key, v.updated, e.received, $6, v.reason, e.body FROM " DEAD " JOIN " EVENTS
                        " WHERE e.letter IS NULL OR NOT EXISTS (SELECT 1 FROM letter l WHERE l.id = e.letter)"
                        " ORDER BY e.id FOR UPDATE OF e",
-    [STATEMENT_RESOLVE] =
-        "DELETE FROM letter WHERE id IN (SELECT e.letter FROM " VERDICTS " JOIN " EVENTS
-        " WHERE v.kind <> 4 AND e.letter IS NOT NULL"
-        " UNION ALL SELECT l.id FROM " VERDICTS " JOIN " LETTERS " WHERE v.kind <> 4 AND l.updated <= v.updated)",
+    [STATEMENT_RESOLVE] = "DELETE FROM letter WHERE id IN (SELECT e.letter FROM " VERDICTS " JOIN " EVENTS
+                          " WHERE v.kind <> 4 AND e.letter IS NOT NULL"
+                          " UNION ALL SELECT l.id FROM " VERDICTS " JOIN " EVENTS " JOIN " LETTERS
+                          " WHERE v.kind <> 4 AND l.updated <= v.updated)", /* of an event that is gone nothing ends */
     /* what is gone counts nothing */
     [STATEMENT_SETTLE] =
         "WITH gone AS (DELETE FROM event e USING " VERDICTS " WHERE e.source = v.source AND e.id = v.id"

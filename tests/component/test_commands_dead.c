@@ -4,6 +4,8 @@
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/crashing_body.h"
+#include "tests/support/durable.h"
+#include "tests/support/postgresql.h"
 #include "tests/support/temporary.h"
 
 #include <fcntl.h>
@@ -242,6 +244,13 @@ static void age_all(void)
 {
     char path[PATH_SIZE];
     sqlite3 *db = NULL;
+    struct config config = {.queue_url = NULL};
+    if (durable_is_postgresql()) {
+        durable_queue_config(&config);
+        free(postgresql_run(config.queue_url, "UPDATE closecrm.letter SET died = died - 84 * 86400000::int8;"
+                                              " UPDATE closecrm.meta SET made = made - 84 * 86400000::int8"));
+        return;
+    }
     path_join(path, made_state(), "queue.db");
     CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
     CU_ASSERT_EQUAL(sqlite3_exec(db,
@@ -396,22 +405,28 @@ static void progress_is_shown_on_a_terminal(void)
     made_end();
 }
 
+static CU_TestInfo tests[] = {
+    {"filters choose", filters_choose},
+    {"wrong filters are exit code 2", wrong_filters_are_2},
+    {"list and show tell why", list_and_show_tell_why},
+    {"a dry run changes nothing", dry_run_changes_nothing},
+    {"replay appends each once", replay_appends_each_once},
+    {"drop throws away what fits", drop_throws_away_what_fits},
+    {"drop leaves alone what is on its way", drop_leaves_alone_what_is_on_its_way},
+    {"what crashes the parser is shown and dropped", what_crashes_the_parser_is_shown_and_dropped},
+    {"the end is told, by cron once a day", the_end_is_told},
+    {"an interrupted replay goes on where it stopped", replay_goes_on_where_it_stopped},
+    {"drop asks on a terminal", drop_asks_on_a_terminal},
+    {"progress is shown on a terminal", progress_is_shown_on_a_terminal},
+    CU_TEST_INFO_NULL,
+};
+
+void suite_commands_dead_postgresql(void)
+{
+    suite_add("commands: dead postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_commands_dead(void)
 {
-    static CU_TestInfo tests[] = {
-        {"filters choose", filters_choose},
-        {"wrong filters are exit code 2", wrong_filters_are_2},
-        {"list and show tell why", list_and_show_tell_why},
-        {"a dry run changes nothing", dry_run_changes_nothing},
-        {"replay appends each once", replay_appends_each_once},
-        {"drop throws away what fits", drop_throws_away_what_fits},
-        {"drop leaves alone what is on its way", drop_leaves_alone_what_is_on_its_way},
-        {"what crashes the parser is shown and dropped", what_crashes_the_parser_is_shown_and_dropped},
-        {"the end is told, by cron once a day", the_end_is_told},
-        {"an interrupted replay goes on where it stopped", replay_goes_on_where_it_stopped},
-        {"drop asks on a terminal", drop_asks_on_a_terminal},
-        {"progress is shown on a terminal", progress_is_shown_on_a_terminal},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("commands: dead", NULL, NULL, tests);
 }

@@ -10,9 +10,11 @@
 
 #include "base/clock.h"
 #include "tests/suites.h"
+#include "tests/support/check.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/crashing_body.h"
+#include "tests/support/durable.h"
 #include "tests/support/temporary.h"
 
 static struct ran ran;
@@ -40,7 +42,7 @@ static void status_counts_and_explains(void)
                           .since_ms = clock_unix_ms() - 60000,
                           .next_ms = clock_unix_ms() + 90000,
                           .reason = "no connection to\033[31m 127.0.0.1"};
-    CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why) && queue_note(queue, "one", &notes, true, &why));
     made_close(queue);
 
     RUN(&ran, NULL, "queue", "status");
@@ -275,7 +277,7 @@ static void move_gives_events_to_another_source(void)
     RUN(&ran, NULL, "queue", "move", "one");
     CU_ASSERT_EQUAL(ran.code, 2);
     RUN(&ran, NULL, "queue", "move", "one", "two");
-    CU_ASSERT_EQUAL(ran.code, 0);
+    check(ran.code == 0, "%d: %s", ran.code, ran.err);
     CU_ASSERT_STRING_EQUAL(ran.out,
                            "moved from one to two: 1 waiting event, 1 dead letter, 0 identities of delivered events, "
                            "0 signature keys, 0 notes of the Close side\n");
@@ -458,17 +460,28 @@ static void events_that_a_queue_of_none_leaves_are_told(void)
     made_end();
 }
 
+#define OF_BOTH                                                                                                        \
+    {"status counts and explains", status_counts_and_explains},                                                        \
+        {"list has a line an event", list_has_a_line_an_event},                                                        \
+        {"list goes through all pages", list_goes_through_all_pages},                                                  \
+        {"show has event and message, without what is removed", show_has_event_and_message_without_what_is_removed},   \
+        {"show hides unusable bodies where something is removed",                                                      \
+         show_hides_unusable_bodies_where_something_is_removed},                                                       \
+        {"set-aside makes a dead letter", set_aside_makes_a_dead_letter},                                              \
+    {                                                                                                                  \
+        "move gives events to another source", move_gives_events_to_another_source                                     \
+    }
+
+void suite_commands_queue_postgresql(void)
+{
+    static CU_TestInfo tests[] = {OF_BOTH, CU_TEST_INFO_NULL};
+    suite_add("commands: queue postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_commands_queue(void)
 {
     static CU_TestInfo tests[] = {
-        {"status counts and explains", status_counts_and_explains},
-        {"list has a line an event", list_has_a_line_an_event},
-        {"list goes through all pages", list_goes_through_all_pages},
-        {"show has event and message, without what is removed", show_has_event_and_message_without_what_is_removed},
-        {"show hides unusable bodies where something is removed",
-         show_hides_unusable_bodies_where_something_is_removed},
-        {"set-aside makes a dead letter", set_aside_makes_a_dead_letter},
-        {"move gives events to another source", move_gives_events_to_another_source},
+        OF_BOTH,
         {"backup writes a new file", backup_writes_a_new_file},
         {"backup holds no more than it must", backup_holds_no_more_than_it_must},
         {"check finds damage, and repairs it when nobody has it open",

@@ -11,6 +11,7 @@
 #include "tests/suites.h"
 #include "tests/support/durable.h"
 #include "tests/support/forward_rig.h"
+#include "tests/support/shifted_clock.h"
 #include "tests/support/temporary.h"
 
 #define PATIENCE_MS RIG_PATIENCE_MS
@@ -338,10 +339,14 @@ static void a_mended_configuration_is_tried_at_once(void)
     rig_end(&rig);
 }
 
-/* As if the machine's clock had run for two days. */
+/* As if the machine's clock had run for two days; or it is as the server's again. */
 static void believe_the_clock(const struct rig *rig)
 {
     char clock[64];
+    if (durable_is_postgresql()) {
+        shifted_clock_set(0);
+        return;
+    }
     int length = snprintf(clock, sizeof clock, "%lld %lld\n", (long long)clock_unix_ms(),
                           (long long)clock_unix_ms() - 2 * 86400000LL);
     CU_ASSERT_TRUE(temporary_write(rig->state, "clock", 0600, clock, (size_t)length));
@@ -352,6 +357,7 @@ static void too_old_is_dead_only_when_the_clock_can_be_believed(void)
     struct rig rig;
     rig_prepare(&rig);
     rig.made.config.queue_retention_ms = 1;
+    shifted_clock_set(durable_is_postgresql() ? 72 : 0);
     rig_open(&rig);
     rig_append(&rig, 1, 1, NULL);
     standin_wait_messages(rig.standin, 1, 10);
@@ -444,28 +450,33 @@ static void a_rate_is_kept(void)
     rig_end(&rig);
 }
 
+static CU_TestInfo tests[] = {
+    {"a backlog is delivered, each event once", a_backlog_is_delivered_each_once},
+    {"duplicates are known after a restart", duplicates_are_known_after_a_restart},
+    {"one refused among many is a dead letter, and can be replayed",
+     one_refused_among_many_is_a_dead_letter_in_the_data_planes_words},
+    {"a data plane that refuses everything fills no dead letters",
+     a_data_plane_that_refuses_everything_fills_no_dead_letters},
+    {"one that the data plane fails at is parked, then dead", one_that_the_data_plane_fails_at_is_parked_and_then_dead},
+    {"many that the data plane fails at hold up no others", many_that_the_data_plane_fails_at_hold_up_no_others},
+    {"what fails at everything is tried less and less", what_fails_at_everything_is_tried_less_and_less},
+    {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
+    {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
+    {"one that fails is found across restarts", one_that_fails_is_found_across_restarts},
+    {"one that fails dies across restarts", one_that_fails_dies_across_restarts},
+    {"an asked pause of one lane is told, and ended", asked_pause_of_one_lane_is_told_and_ended},
+    {"a replay of what was too old is tried", replay_of_what_was_too_old_is_tried},
+    {"a stop notes what could not be noted before", a_stop_notes_what_could_not_be_noted_before},
+    {"deliver_rate is kept", a_rate_is_kept},
+    CU_TEST_INFO_NULL,
+};
+
+void suite_forwarder_durable_postgresql(void)
+{
+    suite_add("forwarder durable postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_forwarder_durable(void)
 {
-    static CU_TestInfo tests[] = {
-        {"a backlog is delivered, each event once", a_backlog_is_delivered_each_once},
-        {"duplicates are known after a restart", duplicates_are_known_after_a_restart},
-        {"one refused among many is a dead letter, and can be replayed",
-         one_refused_among_many_is_a_dead_letter_in_the_data_planes_words},
-        {"a data plane that refuses everything fills no dead letters",
-         a_data_plane_that_refuses_everything_fills_no_dead_letters},
-        {"one that the data plane fails at is parked, then dead",
-         one_that_the_data_plane_fails_at_is_parked_and_then_dead},
-        {"many that the data plane fails at hold up no others", many_that_the_data_plane_fails_at_hold_up_no_others},
-        {"what fails at everything is tried less and less", what_fails_at_everything_is_tried_less_and_less},
-        {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
-        {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
-        {"one that fails is found across restarts", one_that_fails_is_found_across_restarts},
-        {"one that fails dies across restarts", one_that_fails_dies_across_restarts},
-        {"an asked pause of one lane is told, and ended", asked_pause_of_one_lane_is_told_and_ended},
-        {"a replay of what was too old is tried", replay_of_what_was_too_old_is_tried},
-        {"a stop notes what could not be noted before", a_stop_notes_what_could_not_be_noted_before},
-        {"deliver_rate is kept", a_rate_is_kept},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("forwarder durable", rig_in_memory, NULL, tests);
 }

@@ -17,10 +17,12 @@
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"
 #include "tests/support/model_life.h"
+#include "tests/support/model_postgresql.h"
 
 #define STEPS 100000
 #define STEPS_MS 4000 /* of a processor's time for each engine: what of the above fits into that */
 #define STEPS_MS_IN_ALL 30000
+#define SERVER_MS 10000 /* which waits for its server */
 #define SHRINK_MS 60000
 #define KEYS 40           /* so few that identities meet */
 #define LONG_EVERY 500    /* one life of so many is as long as it takes to merge the journal of identities */
@@ -83,8 +85,18 @@ static void fail_at(unsigned n)
 }
 
 static const struct model_engine engines[] = {
-    {"sqlite", begin_with_log, disk_at_call, fail_at, disk_failed, damage},
-    {"sqlite without a log", begin_without_log, disk_at_call, fail_at, disk_failed, damage},
+    {.name = "sqlite",
+     .begin = begin_with_log,
+     .at_write = disk_at_call,
+     .fail_at = fail_at,
+     .has_failed = disk_failed,
+     .damage = damage},
+    {.name = "sqlite without a log",
+     .begin = begin_without_log,
+     .at_write = disk_at_call,
+     .fail_at = fail_at,
+     .has_failed = disk_failed,
+     .damage = damage},
 };
 
 /* ---- lives ---- */
@@ -92,10 +104,9 @@ static const struct model_engine engines[] = {
 /* In a directory of its own: a backup that was killed leaves its file, which is in the way of another of that name. */
 static struct model_ground *ground_of(const struct model_engine *engine)
 {
-    char name[16], path[PATH_SIZE];
-    snprintf(name, sizeof name, "engine-%d", (int)(engine - engines));
-    path_join(path, directory, name);
-    return temporary_directory(directory, name) ? model_ground_new(path) : NULL;
+    char path[PATH_SIZE];
+    path_join(path, directory, engine->name);
+    return temporary_directory(directory, engine->name) ? model_ground_new(path) : NULL;
 }
 
 static void report(struct model_ground *ground, const struct model_engine *engine, struct model_list *list)
@@ -156,7 +167,7 @@ static void is_as_its_model(const struct model_engine *engine)
     struct model_ground *ground = ground_of(engine);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ground);
     uint64_t lives = 0, most = wanted > 0 ? wanted : STEPS;
-    moment until = wanted > 0 ? MOMENT_NEVER : clock_now() + STEPS_MS_IN_ALL;
+    moment until = wanted > 0 ? MOMENT_NEVER : clock_now() + (engine->is_a_server ? SERVER_MS : STEPS_MS_IN_ALL);
     int64_t most_ms = wanted > 0 ? INT64_MAX : used_ms() + STEPS_MS;
     bool good = true;
     while (good && steps_done(ground) < most && clock_now() < until && used_ms() < most_ms) {
@@ -200,6 +211,28 @@ static void with_a_log(void)
 static void without_a_log(void)
 {
     run(&engines[1]);
+}
+
+static int set_up_postgresql(void)
+{
+    return set_up() != 0 || !model_postgresql_begin();
+}
+
+static int tear_down_postgresql(void)
+{
+    model_postgresql_end();
+    return tear_down();
+}
+
+static void with_a_server(void)
+{
+    run(&model_postgresql);
+}
+
+void suite_queue_model_postgresql(void)
+{
+    static CU_TestInfo tests[] = {{"engine postgresql", with_a_server}, CU_TEST_INFO_NULL};
+    suite_add("model postgresql", set_up_postgresql, tear_down_postgresql, tests);
 }
 
 void suite_queue_model(void)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support/durable.h"
 #include "tests/support/temporary.h"
 
 #define PATIENCE_MS 60000
@@ -25,7 +26,11 @@ static void must(bool good, const char *what)
 
 void made_configure(const char *text)
 {
-    must(temporary_write(directory, "closecrm.conf", 0600, text, strlen(text)), "cannot write closecrm.conf");
+    char *whole = NULL;
+    int length = asprintf(&whole, "%s%s", durable_is_postgresql() ? durable_queue_lines() : "", text);
+    must(length > 0 && temporary_write(directory, "closecrm.conf", 0600, whole, (size_t)length),
+         "cannot write closecrm.conf");
+    free(whole);
 }
 
 void made_begin(void)
@@ -34,6 +39,7 @@ void made_begin(void)
     must(temporary_make(directory), "cannot make a directory");
     path_join(path, directory, "closecrm.conf");
     path_join(state, directory, "state");
+    must(durable_new_queue(), "cannot make a database");
     made_configure(MADE_TEXT);
     must(setenv("CLOSECRM_CONFIG", path, 1) == 0, "setenv");
     must(temporary_directory(directory, "state"), "cannot make the state directory");

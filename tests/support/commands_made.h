@@ -16,7 +16,8 @@
     "data_plane_url = http://127.0.0.1:9\n"                                                                            \
     "[source two]\nwrite_key = 2234567890abcdefghijklmnopq\n"
 
-/* Makes it current, with an empty queue; and ends it. One at a time. */
+/* Makes it current, with an empty queue; and ends it. One at a time. In a database where the suite begins with
+ * durable_use_postgresql. */
 void made_begin(void);
 void made_end(void);
 

@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "tests/support/durable.h"
+
 #define THREADS 16
 
 static void *forward(void *context)
@@ -28,7 +30,8 @@ void rig_prepare(struct rig *rig)
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->standin);
     snprintf(rig->url, sizeof rig->url, "http://127.0.0.1:%d", standin_port(rig->standin));
     made_config_init(&rig->made, rig->url, rig->url);
-    rig->made.config.queue = QUEUE_SQLITE;
+    CU_ASSERT_TRUE_FATAL(durable_new_queue());
+    durable_queue_config(&rig->made.config);
     rig->made.config.queue_max_bytes = (int64_t)1 << 40;
     rig->made.config.state_dir = rig->state;
 }

@@ -33,6 +33,8 @@ struct rig {
 /* At the beginning of a suite: its queues are in memory, for it is not about the disk. */
 int rig_in_memory(void);
 
+/* Or they are a server's: the beginning is durable_use_postgresql, the end durable_end_postgresql. */
+
 /* Makes a directory, a stand-in and a configuration whose two sources both lead there. The rig must not move. */
 void rig_prepare(struct rig *rig);
 

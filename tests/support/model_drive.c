@@ -99,6 +99,8 @@ static void begin(struct drive *drive)
                                     .source = drive->source,
                                     .sources = MODEL_SOURCES,
                                     .state_dir = drive->state};
+    if (drive->engine->configure != NULL)
+        drive->engine->configure(&drive->config);
     for (size_t i = 0; i < MODEL_SOURCES; i++)
         drive->source[i].name = drive->name[i];
     path_join(drive->state, drive->ground->directory, "state");
@@ -170,7 +172,7 @@ static bool run_kind(struct drive *drive, const struct model_step *step)
         engine->at_write(0, NULL);
     if (drive->fails_at > 0)
         engine->fail_at(0);
-    if (!good && failed)
+    if (failed && (!good || engine->is_a_server)) /* an owner whose connection was cut owns nothing, as it will see */
         good = go_on_after_failure(drive);
     drive->killed_at = drive->fails_at = 0;
     return good;
@@ -179,6 +181,10 @@ static bool run_kind(struct drive *drive, const struct model_step *step)
 static bool run_step(struct drive *drive, const struct model_step *step)
 {
     struct model_ground *ground = drive->ground;
+    if (drive->engine->leaves_out != NULL && drive->engine->leaves_out(step->kind))
+        return true;
+    if (drive->engine->is_a_server && drive->owner != DRIVE_NOBODY)
+        queue_clear_wakeup(drive->handle[drive->owner]); /* it lives */
     ground->has_tried = false;
     ground->done[step->kind]++;
     if (step->kind == MODEL_KILL) {

@@ -56,6 +56,11 @@ struct model_engine {
     bool (*has_failed)(void);
     /* Leaves a state directory that nobody uses so that the next who opens it repairs it. */
     void (*damage)(const char *state_dir);
+    /* NULL, as the next two: it is sqlite, with all that lasts in the state directory, and all kinds of steps. */
+    void (*configure)(struct config *config);
+    bool (*begin_life)(void);
+    bool (*leaves_out)(enum model_kind kind);
+    bool is_a_server; /* by whose clock time is believed, and which notices a while later that a process has died */
 };
 
 /* What the processes share. */

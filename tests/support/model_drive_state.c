@@ -77,9 +77,15 @@ static bool wait_for_ends(struct drive *drive)
 bool drive_claim(struct drive *drive, size_t handle)
 {
     struct model *model = &drive->ground->now;
-    if (!queue_claim(drive->handle[handle], &drive->why))
-        return drive_fail(drive, "queue_claim: %s", drive->why.text);
+    moment deadline = clock_now() + (drive->engine->is_a_server ? 60000 : 0);
+    while (!queue_claim(drive->handle[handle], &drive->why)) {
+        if (clock_now() >= deadline)
+            return drive_fail(drive, "queue_claim: %s", drive->why.text);
+        poll(NULL, 0, 1);
+    }
     drive->owner = handle;
+    if (drive->engine->is_a_server)
+        return queue_is_steady(drive->handle[handle]) || drive_fail(drive, "queue_is_steady: 0");
     if (model->steady < 0)
         model->steady = model->hours;
     bool steady = model->hours - model->steady >= 24;
@@ -199,12 +205,28 @@ bool drive_scrub(struct drive *drive, const struct model_step *step)
 
 /* ---- names ---- */
 
+/* Whether the queue has heard of a source: of some that have never had an event, a server has not. */
+static bool knows(struct drive *drive, struct queue *queue, const char *name, bool *known)
+{
+    struct strings names;
+    *known = false;
+    if (!queue_names(queue, &names, &drive->why))
+        return drive_fail(drive, "queue_names: %s", drive->why.text);
+    for (size_t i = 0; i < names.count; i++)
+        *known |= strcmp(names.at[i], name) == 0;
+    queue_names_free(&names);
+    return true;
+}
+
 bool drive_go_on_moving(struct drive *drive)
 {
     struct model_ground *ground = drive->ground;
     struct moved moved;
     struct queue *command = drive->handle[ground->at % DRIVE_HANDLES];
-    if (!queue_move(command, ground->from_name, drive->name[ground->to], &moved, &drive->why))
+    bool known = true;
+    if (drive->engine->is_a_server && !knows(drive, command, ground->from_name, &known))
+        return false;
+    if (known && !queue_move(command, ground->from_name, drive->name[ground->to], &moved, &drive->why))
         return drive_fail(drive, "queue_move: %s", drive->why.text);
     if (ground->from != ground->to)
         model_move(&ground->now, ground->from, ground->to);

@@ -123,6 +123,10 @@ bool model_live(struct model_ground *ground, const struct model_engine *engine, 
 {
     int status = 0;
     begin_life(ground, list->keys);
+    if (engine->begin_life != NULL && !engine->begin_life()) {
+        snprintf(ground->failure, sizeof ground->failure, "a life cannot begin");
+        return false;
+    }
     do {
         fflush(stdout);
         pid_t pid = fork();
