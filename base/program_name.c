@@ -59,7 +59,9 @@ void program_name_of(const char *path, const char *folders, char out[static PROG
 /* ---- of this process ---- */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool is_found_out;
 static char called[PROGRAM_NAME_SIZE + CONFIGURATION_SIZE], alone[PROGRAM_NAME_SIZE];
+static char configuration[CONFIGURATION_SIZE]; /* " --config FILE"; "": none */
 
 void program_path_of(char *link)
 {
@@ -87,6 +89,13 @@ static void find_path(char path[static PATH_MAX])
         program_path(path);
 }
 
+/* Behind the name, which is quoted or has no blank, in the place of what stands there. */
+static void put_configuration(void)
+{
+    size_t length = called[0] == '\'' ? strcspn(called + 1, "'") + 2 : strcspn(called, " ");
+    snprintf(called + length, sizeof called - length, "%s", configuration);
+}
+
 static void find_names(void)
 {
     char path[PATH_MAX], folders[PATH_MAX + sizeof USUAL_FOLDERS];
@@ -95,18 +104,27 @@ static void find_names(void)
     snprintf(folders, sizeof folders, "%s:%.*s", USUAL_FOLDERS, PATH_MAX - 1, search == NULL ? "" : search);
     program_name_of(path, folders, called);
     program_name_of(last_part(path), "", alone);
+    put_configuration();
+    is_found_out = true;
 }
 
+/* Whether the file lies in a folder above the loader: the launcher found it there, and will again. */
+static bool is_of_launcher(const char *file)
+{
+    char loader[PATH_MAX];
+    const char *slash = strrchr(file, '/');
+    ssize_t length = getenv("CLOSECRM_LAUNCHER") == NULL ? -1 : readlink("/proc/self/exe", loader, sizeof loader - 1);
+    return slash != NULL && length > slash - file && strncmp(loader, file, (size_t)(slash - file) + 1) == 0;
+}
+
+/* The names are found out when they are asked for: a CGI request never does. */
 void program_name_use_configuration(const char *path)
 {
-    char *word = path[0] == '\0' ? NULL : escape_shell(path);
-    pthread_once(&once, find_names);
-    size_t length = strcspn(called, " ");
-    if (called[0] == '\'')
-        length = strcspn(called + 1, "'") + 2;
-    called[length] = '\0';
-    if (word != NULL && strlen(word) + sizeof " --config " <= CONFIGURATION_SIZE)
-        snprintf(called + length, sizeof called - length, " --config %s", word);
+    char *word = path[0] == '\0' || is_of_launcher(path) ? NULL : escape_shell(path);
+    bool fits = word != NULL && strlen(word) + sizeof " --config " <= sizeof configuration;
+    snprintf(configuration, sizeof configuration, "%s%s", fits ? " --config " : "", fits ? word : "");
+    if (is_found_out)
+        put_configuration();
     free(word);
 }
 
@@ -123,15 +141,6 @@ const char *program_name_alone(void)
 }
 
 /* ---- a crontab's line ---- */
-
-/* Whether the file lies in a folder above the loader: the launcher found it there, and will again. */
-static bool is_of_launcher(const char *file)
-{
-    char loader[PATH_MAX];
-    const char *slash = strrchr(file, '/');
-    ssize_t length = getenv("CLOSECRM_LAUNCHER") == NULL ? -1 : readlink("/proc/self/exe", loader, sizeof loader - 1);
-    return slash != NULL && length > slash - file && strncmp(loader, file, (size_t)(slash - file) + 1) == 0;
-}
 
 /* A % would end the command: behind a backslash it does not. */
 static void put_crontab_word(FILE *out, const char *before, const char *path)

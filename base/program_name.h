@@ -17,7 +17,8 @@ bool program_path(char path[static PATH_MAX]);
 void program_path_of(char *link);
 
 /* Lets what program_name returns carry `--config FILE`, so that a command that is typed as printed acts on the same
- * installation; "": no more. One that is too long is left out. Before threads are started. */
+ * installation; "": no more. One that is too long is left out, and so is one that the bundle's launcher finds again.
+ * Before threads are started. */
 void program_name_use_configuration(const char *path);
 
 /* The name to type: "closecrm.fcgi" or "closecrm.cgi" where a shell finds it by that, else its whole path, quoted where

@@ -226,7 +226,7 @@ bool reconcile_set_types(struct reconcile_run *run)
 
 static void reconcile_log_setback(const struct reconcile_run *run)
 {
-    char until[DATE_PRINTED], quoted[LOG_QUOTED], advice[300] = "what Close still has is fetched now";
+    char until[DATE_PRINTED], quoted[LOG_QUOTED], advice[sizeof run->why->text] = "what Close still has is fetched now";
     if (run->on_hold)
         setback_advise(&run->loss, run->source->name, advice, sizeof advice);
     log_write(LEVEL_ERROR, "msg=%s source=%s complete_until=%s reason=%s advice=\"%s\"",

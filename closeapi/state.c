@@ -178,14 +178,15 @@ void setback_from(struct completeness *state, int64_t from_ms)
 void setback_advise(const struct loss *loss, const char *source, char *out, size_t size)
 {
     char from[DATE_PRINTED] = "30d", until[DATE_PRINTED];
+    struct error words; /* its commands have the program's name */
     if (loss->from_ms > 0)
         times_print_ms(loss->from_ms, DATE_Z, from);
     times_print_ms(loss->until_ms, DATE_Z, until);
-    snprintf(
-        out, size,
-        "events from %s until %s may be gone: `closecrm.fcgi reconcile --source %s --from %s` fetches them, and may "
-        "count twice what was delivered; --from 0s leaves it so",
-        from, until, source, from);
+    error_set(&words,
+              "events from %s until %s may be gone: `closecrm.fcgi reconcile --source %s --from %s` fetches them, and "
+              "may count twice what was delivered; --from 0s leaves it so",
+              from, until, source, from);
+    snprintf(out, size, "%s", words.text);
 }
 
 /* ---- what others may know ---- */
@@ -217,18 +218,19 @@ static bool state_apply_loss(const struct config *config, const struct source *s
     const struct setback_clock clock = {.now_ms = clock_unix_ms(), .remembered_ms = config->dedupe_window_ms};
     setback_apply(state, &loss, &clock);
     state->lost = source->close_api_key == NULL || !setback_is_fetched(&loss);
+    struct error words = {.text = ""};
     if (source->close_api_key == NULL)
-        snprintf(
-            state->trouble, sizeof state->trouble,
-            "events may be gone (%.180s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
-            "Close still has; `closecrm.fcgi reconcile --source %.60s --from 0s` leaves it so",
-            loss.words, source->name, source->name);
+        error_set(&words,
+                  "events may be gone (%.180s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches "
+                  "what Close still has; `closecrm.fcgi reconcile --source %.60s --from 0s` leaves it so",
+                  loss.words, source->name, source->name);
     else if (state->lost)
         setback_advise(&loss, source->name, state->trouble, sizeof state->trouble);
     else if (source->reconcile_interval_ms == 0)
-        snprintf(state->trouble, sizeof state->trouble,
-                 "events may be gone: `closecrm.fcgi reconcile --source %s` fetches what Close still has",
-                 source->name);
+        error_set(&words, "events may be gone: `closecrm.fcgi reconcile --source %s` fetches what Close still has",
+                  source->name);
+    if (words.text[0] != '\0')
+        snprintf(state->trouble, sizeof state->trouble, "%s", words.text);
     return true;
 }
 

@@ -313,8 +313,7 @@ void validate_config(struct config *config)
 
 /* ---- reading ---- */
 
-/* Makes a path absolute without resolving links, so that users recognize it in messages. NULL when out of memory. */
-static char *absolute(const char *path)
+char *path_absolute(const char *path)
 {
     if (path[0] == '/')
         return strdup(path);
@@ -329,7 +328,7 @@ static char *absolute(const char *path)
 static bool read_all(struct config *config, const char *path, char *const environment[], struct error *why)
 {
     if (path != NULL) {
-        config->path = absolute(path);
+        config->path = path_absolute(path);
         if (config->path == NULL) {
             error_set(why, "%.300s: could not be read: out of memory", path);
             return false;

@@ -198,6 +198,10 @@ void validate_config(struct config *config);
 
 /* ---- places.c: where the file is looked for, and where it must not be ---- */
 
+/* config.c: makes a path absolute without resolving links, so that users recognize it in messages. The caller frees it;
+ * NULL when memory is out. */
+char *path_absolute(const char *path);
+
 /* Finds the file: named (CLOSECRM_CONFIG; NULL or "": not set), else home/closecrm/closecrm.conf (home may be NULL),
  * else standard. *path is NULL when none exists; the caller frees it. Returns false with the reason when a named file
  * is missing or a path cannot be examined. */

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/escape.h"
+#include "base/program_name.h"
 #include "config/config.h"
 
 #define IN_HOME "closecrm/closecrm.conf"
@@ -109,6 +110,26 @@ void places_nowhere(const char *home, struct error *why)
                    in_home);
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+/* What is advised names the file, too, for whoever types it has another environment: unless it is the one that is found
+ * without, and nobody's own is found before it. A look into the user data base would load its libraries for each CGI
+ * request. */
+static void name_in_commands(const char *named)
+{
+    char in_home[PATH_MAX];
+    const char *home = getenv("HOME");
+    snprintf(in_home, sizeof in_home, "%s/" IN_HOME, home == NULL ? "" : home);
+    char *whole =
+        is_same_file(named, STANDARD) && (home == NULL || access(in_home, F_OK) != 0) ? NULL : path_absolute(named);
+    program_name_use_configuration(whole == NULL ? "" : whole);
+    free(whole);
+}
+
 struct config *config_load_all(struct strings *faults, struct error *why)
 {
     struct config *config = NULL;
@@ -116,6 +137,8 @@ struct config *config_load_all(struct strings *faults, struct error *why)
     char *path = NULL, *home = NULL;
     const char *named = getenv("CLOSECRM_CONFIG");
     bool is_named = named != NULL && named[0] != '\0';
+    if (is_named)
+        name_in_commands(named);
     if ((is_named || find_home(&home, why)) && places_find(named, home, STANDARD, &path, why)) {
         if (path == NULL && !environment_has_keys(environ))
             places_nowhere(home, why);

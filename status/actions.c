@@ -195,7 +195,7 @@ static enum action_result replay_letter(const struct form *form)
         return refuse_form(
             form, 409,
             "its source is not in the configuration, so that it would wait for ever: configure that again, or "
-            "give its events to another: closecrm.fcgi queue move OLD NEW");
+            "give its events to another, as the page says where it tells of this");
     if (!queue_view_replay(form->queue_view, strtoull(id, NULL, 10), &outcome->done, &why)) {
         log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote_reason(words, why.text));
         return refuse_form(form, 503, "it could not be replayed: the log says why");

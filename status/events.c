@@ -142,12 +142,15 @@ static void page_letter(struct buffer *out, const struct view *view, const struc
 
 void page_letters(struct buffer *out, const struct view *view)
 {
+    char line[OWN_COMMAND];
     buffer_text(out, view->letters->count == 0 ? "<section aria-labelledby=\"letters-title\" hidden>\n"
                                                : "<section aria-labelledby=\"letters-title\">\n");
     buffer_text(out,
                 "<h2 id=\"letters-title\">Dead letters</h2>\n"
                 "<p class=\"hint\">Events that could not be delivered. They are kept for <code>dead_retention</code>, "
-                "unless you replay or drop them before (<code>closecrm.fcgi dead list</code>).</p>\n"
+                "unless you replay or drop them before (");
+    markup_text(out, "<code>", own_command(line, NULL, NULL, "dead list"), "</code>).</p>\n");
+    buffer_text(out,
                 "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-labelledby=\"letters-title\"><table><thead>"
                 "<tr><th scope=\"col\">Died <span class=\"zone\">UTC</span></th><th scope=\"col\">Event</th>"
                 "<th scope=\"col\">Lead</th><th scope=\"col\">Source</th><th scope=\"col\" class=\"number\">Size</th>"

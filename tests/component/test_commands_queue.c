@@ -236,7 +236,7 @@ static void set_aside_makes_a_dead_letter(void)
     RUN(&ran, NULL, "dead", "replay", "1");
     RUN(&ran, NULL, "queue", "set-aside", "2");
     CU_ASSERT_EQUAL(ran.code, 0);
-    HAS("event 2 of source one: it is a dead letter now; `closecrm.fcgi dead list` shows it, ");
+    HAS(made_advice("event 2 of source one: it is a dead letter now; `", "dead list` shows it, "));
     CU_ASSERT_EQUAL(made_counts("one").waiting, 0);
     CU_ASSERT_EQUAL(made_counts("one").dead, 1);
     RUN(&ran, NULL, "dead", "list");
@@ -269,7 +269,7 @@ static void move_gives_events_to_another_source(void)
     made_configure(MADE_WITHOUT_ONE);
     RUN(&ran, NULL, "queue", "status");
     HAS("source one (not in the configuration)\n");
-    HAS("`closecrm.fcgi queue move one NEW`");
+    HAS(made_advice("`", "queue move one NEW`"));
     RUN(&ran, NULL, "queue", "move", "one", "three");
     CU_ASSERT_EQUAL(ran.code, 2);
     RUN(&ran, NULL, "queue", "move", "nobody", "two");

@@ -240,8 +240,8 @@ static void check_tells_how_the_queue_stands(void)
     check_waits_seconds(&ran, "\n  forwarding: no process forwards now\n");
     HAS("  last delivered: never\n");
     HAS("  last cron: never\n");
-    HAS("  source two: 1 dead letter is kept\n    see why, mend that, and replay them: closecrm.fcgi dead list "
-        "--source two\n");
+    HAS(made_advice("  source two: 1 dead letter is kept\n    see why, mend that, and replay them: ",
+                    "dead list --source two\n"));
     HAS_NOT("The queue needs attention");
     struct queue *queue = made_open();
     struct error why = {0};
@@ -348,11 +348,13 @@ static void letters_without_a_source_can_be_replayed(void)
     RUN(&ran, NULL, "dead", "replay", "--all");
     CU_ASSERT_EQUAL(ran.code, 1);
     HAS("0 dead letters replayed; 1 is left alone, for its source is not in the configuration: configure source one "
-        "again, or: closecrm.fcgi queue move one NEW\n");
+        "again, or: ");
+    HAS(made_advice("again, or: ", "queue move one NEW\n"));
     CU_ASSERT_EQUAL(made_counts("one").waiting, 0);
     RUN(&ran, NULL, "check");
     HAS_NOT("dead replay --source one");
-    HAS("closecrm.fcgi queue move one NEW && closecrm.fcgi dead replay --source NEW\n");
+    HAS(made_advice("", "queue move one NEW && "));
+    HAS(made_advice(" && ", "dead replay --source NEW\n"));
     RUN(&ran, NULL, "queue", "move", "one", "two");
     CU_ASSERT_EQUAL(ran.code, 0);
     RUN(&ran, NULL, "dead", "replay", "--source", "two");
@@ -399,7 +401,7 @@ static void a_loss_can_be_left_so(void)
     CU_ASSERT_TRUE(loss_note(made_state(), "one", &loss, &why));
     RUN(&ran, NULL, "check");
     CU_ASSERT_EQUAL(ran.code, 1);
-    HAS("`closecrm.fcgi reconcile --source one --from 0s` leaves it so\n");
+    HAS(made_advice("`", "reconcile --source one --from 0s` leaves it so\n"));
     HAS_NOT("rm '");
     RUN(&ran, NULL, "reconcile", "--source", "one", "--from", "0s");
     CU_ASSERT_EQUAL(ran.code, 0);
@@ -430,7 +432,7 @@ static void check_tells_of_events_without_a_source(void)
     RUN(&ran, NULL, "check");
     CU_ASSERT_EQUAL(ran.code, 1);
     HAS("  WRONG: source one: 1 event waits for a source that is not in the configuration");
-    HAS("closecrm.fcgi queue move one NEW\n");
+    HAS(made_advice("", "queue move one NEW\n"));
     HAS("The queue needs attention");
 
     RUN(&ran, NULL, "check", "--offline"); /* a new configuration may well leave a source out */

@@ -142,8 +142,12 @@ static void a_terminal_gets_lines_that_fit(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(shown, "address for Close:"));
     CU_ASSERT_PTR_NOT_NULL(strstr(shown, "\nThe configuration is good; nothing else was tried\n"));
     size_t long_lines = 0;
-    for (const char *at = shown; (at = strchr(at, '\n')) != NULL; at++) /* but for words that are longer */
-        long_lines += strcspn(at + 1, "\n") > 60 && strcspn(at + 1 + strspn(at + 1, " "), " \n") <= 56;
+    for (const char *at = shown; (at = strchr(at, '\n')) != NULL;
+         at++) { /* but for words and commands that are longer */
+        const char *first = at + 1 + strspn(at + 1, " ");
+        size_t whole = *first == '`' ? 1 + strcspn(first + 1, "`\n") : strcspn(first, " \n");
+        long_lines += strcspn(at + 1, "\n") > 60 && whole <= 56;
+    }
     CU_ASSERT_EQUAL(long_lines, 0);
     made_end();
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/support/check.h"
+#include "tests/support/commands_run.h"
 #include "tests/support/durable.h"
 
 #define COMMAND_MS 600000
@@ -84,7 +85,7 @@ bool close_site_start(struct close_site *site, struct process *process, const ch
 {
     char program[PATH_SIZE], log[PATH_SIZE], config[PATH_SIZE + 32];
     const char *all[24] = {program};
-    const char *environment[] = {config, NULL};
+    const char *environment[] = {strcmp(arguments[0], "--config") == 0 ? NULL : config, NULL}; /* an advice, typed */
     site_program(&site->site, program);
     path_join(log, site->site.directory, "command.log");
     snprintf(config, sizeof config, "CLOSECRM_CONFIG=%s/closecrm.conf", site->site.directory);
@@ -93,6 +94,13 @@ bool close_site_start(struct close_site *site, struct process *process, const ch
     unlink(log);
     const struct process_options options = {all, environment, site->site.directory, log};
     return check(process_start(process, &options), "%s starts", arguments[0]);
+}
+
+bool close_site_advises(const struct close_site *site, const char *words)
+{
+    char command[2 * PATH_SIZE];
+    snprintf(command, sizeof command, "closecrm.fcgi --config %s/closecrm.conf %.200s", site->site.directory, words);
+    return strstr(site->said, command) != NULL;
 }
 
 static void keep_words(struct close_site *site)
@@ -114,6 +122,8 @@ int close_site_run(struct close_site *site, const char *const *arguments)
         return -1;
     }
     keep_words(site);
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 2) /* usage */
+        check_advice(site->said, "", arguments[0]);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

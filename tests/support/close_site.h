@@ -22,6 +22,9 @@ bool close_site_open(struct close_site *site, const struct setup *setup, const s
 /* Writes the configuration anew, with this API key and base URL (NULL: the right ones). */
 void close_site_configure(struct close_site *site, const char *key, const char *url, const char *more);
 
+/* Whether the last command has advised this one, with the site's configuration. */
+bool close_site_advises(const struct close_site *site, const char *words);
+
 /* Runs `closecrm.fcgi ARGUMENTS`, the last of which is NULL, and waits. Returns its exit code; -1: a signal, or it did
  * not end. */
 int close_site_run(struct close_site *site, const char *const *arguments);

@@ -53,6 +53,13 @@ void made_end(void)
     temporary_remove(directory);
 }
 
+const char *made_advice(const char *before, const char *words)
+{
+    static char text[PATH_SIZE + 640];
+    snprintf(text, sizeof text, "%.250sclosecrm.fcgi --config %s/closecrm.conf %.250s", before, directory, words);
+    return text;
+}
+
 const char *made_state(void)
 {
     return state;

@@ -24,6 +24,10 @@ void made_end(void);
 /* The configuration's file gets this text instead. */
 void made_configure(const char *text);
 
+/* A text with a command of the program as it is advised, behind `before`: it names the configuration. Static, until the
+ * next call. */
+const char *made_advice(const char *before, const char *words);
+
 /* Its state directory. */
 const char *made_state(void);
 

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
+#include "process/process.h"
+#include "tests/support/check.h"
 
 #define ARGUMENTS_MOST 16
 
@@ -74,6 +76,44 @@ static int run_with(const int fds[3], const char *const *arguments)
     return code;
 }
 
+/* Whether a command of the program begins there. */
+static bool is_command(const char *text)
+{
+    size_t count, length = strspn(text, "abcdefghijklmnopqrstuvwxyz-");
+    const struct command *all = commands_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (length > 0 && strncmp(all[i].name, text, length) == 0 && strchr(" ", all[i].name[length]) != NULL)
+            return true;
+    }
+    return false;
+}
+
+void check_advice(const char *text, const char *config, const char *told_by)
+{
+    static const char name[] = "closecrm.fcgi ", option[] = "--config ";
+    bool is_plain = config[0] == '/' && strpbrk(config, " '") == NULL;
+    for (const char *at = text; (at = strstr(at, name)) != NULL; at++) {
+        const char *words = at + sizeof name - 1;
+        check(!is_command(words), "%s advises a command with its configuration: %.120s", told_by, at);
+        if (is_plain && strncmp(words, option, sizeof option - 1) == 0)
+            check(strncmp(words + sizeof option - 1, config, strlen(config)) == 0,
+                  "%s advises its own configuration: %.120s", told_by, at);
+    }
+}
+
+/* Of what a command has printed: but for usage, and for manuals. */
+static void check_printed(const struct ran *ran, const char *const *arguments)
+{
+    const char *config = getenv("CLOSECRM_CONFIG");
+    bool is_manual = config == NULL || ran->code == CODE_USAGE;
+    for (size_t i = 0; arguments[i] != NULL; i++)
+        is_manual = is_manual || strstr(arguments[i], "help") != NULL || strcmp(arguments[i], "completion") == 0;
+    if (is_manual)
+        return;
+    check_advice(ran->out, config, arguments[0]);
+    check_advice(ran->err, config, arguments[0]);
+}
+
 void run_command(struct ran *ran, const char *input, const char *const *arguments)
 {
     int fds[3] = {memory_file(input), memory_file(NULL), memory_file(NULL)};
@@ -82,6 +122,7 @@ void run_command(struct ran *ran, const char *input, const char *const *argument
     read_back(fds[2], ran->err, sizeof ran->err);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
+    check_printed(ran, arguments);
 }
 
 void run_command_into(struct ran *ran, const char *input, int out, const char *const *arguments)

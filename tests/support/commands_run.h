@@ -12,7 +12,12 @@ struct ran {
     char err[65536];
 };
 
-/* Runs `closecrm.fcgi ARGUMENTS...`; arguments ends with NULL; input: what stands on stdin, NULL: nothing. */
+/* Checks that each command of the program in a text, which told_by has printed, names a configuration: this one, or
+ * ("") any. */
+void check_advice(const char *text, const char *config, const char *told_by);
+
+/* Runs `closecrm.fcgi ARGUMENTS...`; arguments ends with NULL; input: what stands on stdin, NULL: nothing. What it
+ * advises is checked (check_advice). */
 void run_command(struct ran *ran, const char *input, const char *const *arguments);
 
 /* The same with a descriptor in the place of stdout, which it closes; out stays "". */

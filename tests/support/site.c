@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "tests/support/check.h"
+#include "tests/support/commands_run.h"
 
 #define START_MS 60000
 #define STOP_MS 30000
@@ -348,12 +349,22 @@ static void show_logs(const struct site *site)
     }
 }
 
+/* Whoever reads the log types what it advises in a shell that does not know the program's environment. */
+static void check_logged(const struct site *site)
+{
+    char *log = site->directory[0] == '\0' ? NULL : temporary_read(site->directory, "program.log");
+    if (log != NULL)
+        check_advice(log, "", "the log");
+    free(log);
+}
+
 int site_close(struct site *site)
 {
     process_stop(&site->server, STOP_MS);
     int code = process_stop(&site->program, STOP_MS);
     if (site->standin != NULL)
         standin_stop(site->standin);
+    check_logged(site);
     if (CU_get_number_of_failure_records() > site->failures_before && site->directory[0] != '\0')
         show_logs(site);
     const char *keep = getenv("CLOSECRM_TEST_KEEP");

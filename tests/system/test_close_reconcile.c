@@ -87,7 +87,7 @@ static void what_a_pause_cleared_arrives(void)
         standin_close_move_clock(site.close, 6 * MINUTE);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 1);
         CU_ASSERT(strstr(site.said, "\"missing\":500") != NULL);
-        CU_ASSERT(strstr(site.said, "closecrm.fcgi resume whsub_") != NULL);
+        CU_ASSERT(close_site_advises(&site, "resume whsub_"));
         CU_ASSERT(standin_wait_messages(site.site.standin, all, LONG_MS));
         CU_ASSERT_EQUAL(count_arrived(&site, all, id), all);
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, all);

@@ -96,8 +96,8 @@ static void the_source_is_found_by_the_id(void)
             standin_close_id(other, i, id);
             CU_ASSERT_EQUAL(CLOSE_RUN(&site, "pause", id), 0);
             CU_ASSERT_STRING_EQUAL(standin_close_status(other, i, status), "paused");
-            snprintf(words, sizeof words, "closecrm.fcgi resume --source two %s`", id);
-            check(strstr(site.said, words) != NULL, "the command names the source: %s", site.said);
+            snprintf(words, sizeof words, "resume --source two %s`", id);
+            check(close_site_advises(&site, words), "the command names the source: %s", site.said);
             CLOSE_RUN(&site, "resume", id); /* there is nothing to reconcile */
             CU_ASSERT_STRING_EQUAL(standin_close_status(other, i, status), "active");
         }
@@ -127,7 +127,7 @@ static void lacking_types_are_told_and_added(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
         check(strstr(site.said, "the subscription lacks, so that they do not come: opportunity.created") != NULL,
               "check names it: %s", site.said);
-        CU_ASSERT(strstr(site.said, "closecrm.fcgi subscribe --update --source default") != NULL);
+        CU_ASSERT(close_site_advises(&site, "subscribe --update --source default"));
 
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--update", "--dry-run"), 0);
         CU_ASSERT(strstr(site.said, "would get: opportunity.created") != NULL);

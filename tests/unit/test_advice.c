@@ -307,6 +307,7 @@ static void a_command_names_its_source(void)
     struct made_config made;
     char line[OWN_COMMAND];
     made_config_init(&made, url, url);
+    program_name_use_configuration("");
     CU_ASSERT_STRING_EQUAL(own_command(line, &made.config, "one", "resume %s", "whsub_1"),
                            "closecrm.fcgi resume --source one whsub_1");
     CU_ASSERT_STRING_EQUAL(own_command(line, &made.config, NULL, "queue move %s NEW", "a"),
