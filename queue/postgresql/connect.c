@@ -265,8 +265,13 @@ enum pg_outcome pg_session_open(struct pg_session *session)
     if (PQserverVersion(session->connection) < 140000)
         return wrong(session, "queue = postgresql needs PostgreSQL 14 or newer");
     result = set_up(session);
-    if (result == PG_MISSING && (result = make_tables(session)) == PG_DONE)
-        result = set_up(session);
+    if (result == PG_MISSING) {
+        result = pg_identity_may_make(session);
+        result = result == PG_DONE ? make_tables(session) : result;
+        result = result == PG_DONE ? set_up(session) : result;
+    }
+    if (result == PG_DONE)
+        result = pg_identity_check(session);
     if (result != PG_DONE && session->connection != NULL) {
         struct error why = session->why;
         pg_session_close(session);

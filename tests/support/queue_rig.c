@@ -61,8 +61,12 @@ void queue_rig_engine_end(struct queue_rig_engine *engine)
 
 void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made)
 {
-    if (made->config.queue == QUEUE_POSTGRESQL)
-        CU_ASSERT_TRUE_FATAL(postgresql_database(&engine->postgresql, engine->url));
+    char note[PATH_SIZE];
+    if (made->config.queue != QUEUE_POSTGRESQL)
+        return;
+    CU_ASSERT_TRUE_FATAL(postgresql_database(&engine->postgresql, engine->url));
+    path_join(note, made->config.state_dir, "queue.databases"); /* else it would notice */
+    unlink(note);
 }
 
 struct queue *queue_rig_open(const struct made_config *made)
