@@ -182,6 +182,12 @@ static const struct command commands[] = {
      "ENGINE: postgresql (the database of queue_url) or sqlite (state_dir). Stop the program before, everywhere.\n"
      "Interrupted, it goes on when it is called again; until it is done neither queue works. Then set `queue`.\n",
      command_queue_migrate},
+    {"queue adopt", "", "go on with a database that is not the one of before",
+     "For queue = postgresql. The program has noted in state_dir which database it works with; where it finds another\n"
+     "one it accepts and sends nothing, and says so. If that is on purpose (a dump was restored, the queue begins\n"
+     "anew), this takes it on, on each machine; the program need not be stopped. What waited in the one of before is\n"
+     "not in it. If it is a mistake, mend queue_url, or what its host's name leads to.\n",
+     command_queue_adopt},
     {"queue backup", "FILE", "the same as `backup`", "See `closecrm.fcgi help backup`.\n", command_backup},
     {"backup", "FILE", "write all that the state directory holds to a new file",
      "Queue, signature keys that `subscribe` obtained, and how far Close's Event Log was read; all may be in use\n"

@@ -71,6 +71,7 @@ int command_queue_set_aside(int argc, char **argv);
 int command_queue_check(int argc, char **argv);
 int command_queue_move(int argc, char **argv);
 int command_queue_migrate(int argc, char **argv);
+int command_queue_adopt(int argc, char **argv);
 int command_backup(int argc, char **argv);
 int command_restore(int argc, char **argv);
 int command_dead_list(int argc, char **argv);

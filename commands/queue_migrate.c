@@ -1,4 +1,5 @@
-/* queue migrate: gives the whole queue to the other engine. */
+/* queue migrate: gives the whole queue to the other engine. queue adopt: takes a database for the queue that is not the
+ * one of before. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,4 +78,23 @@ int command_queue_migrate(int argc, char **argv)
     if (!is_sqlite && strcmp(to, "postgresql") != 0)
         return options_wrong(argv[0], "--to %.60s? A queue can be moved to postgresql, and to sqlite", to);
     return migrate(argv[0], is_sqlite ? QUEUE_SQLITE : QUEUE_POSTGRESQL);
+}
+
+static void print_place(void *context, const char *words)
+{
+    (void)context;
+    puts(words);
+}
+
+int command_queue_adopt(int argc, char **argv)
+{
+    struct session session;
+    struct error why = {0};
+    if (!options_read(argc, argv, NULL, 0, NULL))
+        return COMMAND_USAGE;
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    bool good = queue_adopt(session.queue, print_place, NULL, &why);
+    session_close(&session);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -69,6 +69,8 @@ struct inspection {
     void (*remind)(void *state);
     bool (*answer)(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why);
     bool (*withdraw)(void *state, int64_t number, bool always, bool *withdrawn, struct error *why);
+    /* NULL: there is only one that it could be */
+    bool (*adopt)(void *state, void (*tell)(void *context, const char *words), void *context, struct error *why);
     bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct error *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct error *why);

@@ -228,6 +228,10 @@ bool queue_backup(struct queue *queue, const char *path, const struct backup_fil
  * Takes long where many pages are free. Deletions from then on leave their traces again. */
 bool queue_scrub(struct queue *queue, struct error *why);
 
+/* Takes what is at the place that the configuration names for this machine's queue from now on, though it has worked
+ * with another one before: tell is called with a sentence for each place. Returns false with the reason. */
+bool queue_adopt(struct queue *queue, void (*tell)(void *context, const char *words), void *context, struct error *why);
+
 /* Tests writing: commits a small row with a sync, as an append would, without changing any count. Returns whether that
  * worked. serves: this process accepts events, too; else a limit on files that it does not have may be theirs. Not on a
  * struct queue that appends. Blocks as long as the disk does. */

@@ -498,6 +498,15 @@ bool queue_scrub(struct queue *queue, struct error *why)
     return inspection != NULL && inspection->scrub(queue->state, why);
 }
 
+bool queue_adopt(struct queue *queue, void (*tell)(void *context, const char *words), void *context, struct error *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    if (inspection == NULL || inspection->adopt != NULL)
+        return inspection != NULL && inspection->adopt(queue->state, tell, context, why);
+    error_set(why, "only a database that was exchanged is adopted, with queue = postgresql: nothing is to be done");
+    return false;
+}
+
 bool queue_probe(struct queue *queue, bool serves, struct error *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);

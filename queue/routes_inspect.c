@@ -414,6 +414,19 @@ static bool routes_check(void *state, void (*report)(void *context, const char *
     return all;
 }
 
+static bool routes_adopt(void *state, void (*tell)(void *context, const char *words), void *context, struct error *why)
+{
+    struct routes *routes = state;
+    bool all = true;
+    for (size_t i = 0; i < routes->count; i++) {
+        bool good = inspection_of(routes)->adopt(routes->route[i].state, tell, context, why);
+        if (!good)
+            error_prefix(why, "source %.40s: ", routes->route[i].config.source[0].name);
+        all = all && good;
+    }
+    return all;
+}
+
 static bool routes_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms,
                           struct error *why)
 {
@@ -468,6 +481,7 @@ const struct inspection routes_inspection = {
     .answer = routes_answer,
     .withdraw = routes_withdraw,
     .move = routes_move,
+    .adopt = routes_adopt,
     .check = routes_check,
     .backup = routes_backup,
     .scrub = routes_scrub,

@@ -191,6 +191,7 @@ static void (*const suites[])(void) = {
 #ifdef CLOSECRM_POSTGRESQL
     suite_queue_postgresql,
     suite_queue_postgresql_faults,
+    suite_queue_postgresql_other,
     suite_queue_migrate,
     suite_durable_migrate,
     suite_queue_spread,

@@ -134,11 +134,19 @@ static enum pg_outcome look_whether_full(struct appends *appends)
 
 /* ---- a group ---- */
 
+static bool is_first_of_source(const struct waiting_append *first, const struct waiting_append *append)
+{
+    while (first != append && strcmp(first->source, append->source) != 0)
+        first = first->next;
+    return first == append;
+}
+
 /* Sends it. Returns PG_DONE, or why it was not sent. */
 static enum pg_outcome send_group(struct appends *appends, const struct waiting_append *first)
 {
     struct pg_session *session = &appends->session;
     struct array sources = {.type = TYPE_INT4}, bodies = {.type = TYPE_BYTEA};
+    struct array numbers = {.type = TYPE_INT4}, names = {.type = TYPE_TEXT};
     struct params mark = {.count = 0}, events = {.count = 0};
     int64_t now = clock_unix_ms();
     enum pg_outcome result = PG_DONE;
@@ -147,13 +155,17 @@ static enum pg_outcome send_group(struct appends *appends, const struct waiting_
         result = pg_session_number(session, a->source, true, &number);
         array_int4(&sources, number);
         array_add(&bodies, a->body, a->length);
+        if (is_first_of_source(first, a)) {
+            array_int4(&numbers, number);
+            array_add(&names, a->source, strlen(a->source));
+        }
     }
     params_int8(&mark, appends->writer);
     params_int8(&mark, appends->n);
     params_int8(&mark, now);
     bool good = params_array(&events, &sources);
     params_int8(&events, now);
-    good = params_array(&events, &bodies) && good;
+    good = params_array(&events, &bodies) && params_array(&events, &numbers) && params_array(&events, &names) && good;
     if (result == PG_DONE && !good)
         result = pg_session_lose(session, "out of memory");
     if (result == PG_DONE) {
@@ -163,6 +175,8 @@ static enum pg_outcome send_group(struct appends *appends, const struct waiting_
     }
     buffer_free(&sources.bytes);
     buffer_free(&bodies.bytes);
+    buffer_free(&numbers.bytes);
+    buffer_free(&names.bytes);
     return result;
 }
 

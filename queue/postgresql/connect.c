@@ -266,8 +266,14 @@ enum pg_outcome pg_session_open(struct pg_session *session)
         return wrong(session, "queue = postgresql needs PostgreSQL 14 or newer");
     result = set_up(session);
     session->is_bare = result == PG_MISSING && session->rehearses;
-    if (result == PG_MISSING && (result = make_tables(session)) == PG_DONE && !session->rehearses)
-        result = set_up(session);
+    if (result == PG_MISSING) {
+        result = pg_identity_may_make(session);
+        result = result == PG_DONE ? make_tables(session) : result;
+        if (result == PG_DONE && !session->rehearses)
+            result = set_up(session);
+    }
+    if (result == PG_DONE && !session->is_bare)
+        result = pg_identity_check(session);
     if (result != PG_DONE && session->connection != NULL) {
         struct error why = session->why;
         pg_session_close(session);

@@ -362,6 +362,7 @@ const struct inspection postgresql_inspection = {
     .answer = pg_answer,
     .withdraw = pg_withdraw,
     .move = pg_move,
+    .adopt = pg_adopt,
     .check = pg_check,
     .backup = pg_backup,
     .scrub = pg_scrub,

@@ -117,21 +117,6 @@ static void *pg_side_open(const struct config *config, struct error *why)
     return NULL;
 }
 
-static void pg_side_place(const struct config *config, char out[static MIGRATION_PLACE])
-{
-    PQconninfoOption *options =
-        config->queue_url == NULL || !libpq_load(NULL) ? NULL : PQconninfoParse(config->queue_url, NULL);
-    const char *host = "?", *database = "?";
-    for (const PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++) {
-        if (option->val != NULL && strcmp(option->keyword, "host") == 0)
-            host = option->val;
-        if (option->val != NULL && strcmp(option->keyword, "dbname") == 0)
-            database = option->val;
-    }
-    snprintf(out, MIGRATION_PLACE, "in PostgreSQL, database %.60s on %.200s", database, host);
-    PQconninfoFree(options);
-}
-
 /* ---- marks ---- */
 
 enum pg_outcome migration_read(struct pg_session *session, struct migration_mark *mark)
@@ -139,8 +124,13 @@ enum pg_outcome migration_read(struct pg_session *session, struct migration_mark
     PGresult *row = NULL;
     *mark = (struct migration_mark){.state = MIGRATION_NONE};
     enum pg_outcome result =
-        pg_session_ask(session, "SELECT state, number, letters, place, command FROM migration", NULL, &row);
-    if (result == PG_DONE && PQntuples(row) > 0) {
+        pg_session_ask(session, "SELECT 1 WHERE to_regclass('closecrm.migration') IS NOT NULL", NULL, &row);
+    bool is_there = result == PG_DONE && PQntuples(row) > 0;
+    PQclear(row);
+    row = NULL;
+    if (is_there)
+        result = pg_session_ask(session, "SELECT state, number, letters, place, command FROM migration", NULL, &row);
+    if (is_there && result == PG_DONE && PQntuples(row) > 0) {
         mark->state = (enum migration_state)result_int(row, 0, 0);
         mark->number = result_int(row, 0, 1);
         mark->letters = result_int(row, 0, 2);
@@ -148,7 +138,7 @@ enum pg_outcome migration_read(struct pg_session *session, struct migration_mark
         snprintf(mark->command, sizeof mark->command, "%s", PQgetvalue(row, 0, 4));
     }
     PQclear(row);
-    return result == PG_MISSING ? PG_DONE : result;
+    return result;
 }
 
 static bool pg_side_mark(void *state, struct migration_mark *mark, struct error *why)
@@ -202,6 +192,8 @@ static bool pg_side_set_mark(void *state, const struct migration_mark *mark, str
     if (!pg_side_mark(side, &before, why) || !side_done(side, make_tables(side), why) ||
         !side_done(side, put_mark(side, mark), why))
         return false;
+    if (mark->state == MIGRATION_LEFT)
+        pg_identity_forget(side->session.config);
     if (is_alone(side, why)) /* who came before the mark, and was not there when it was opened */
         return true;
     if (before.state == MIGRATION_NONE)
@@ -439,7 +431,7 @@ const struct migration postgresql_migration = {
     .value = "postgresql",
     .open = pg_side_open,
     .close = pg_side_close,
-    .place = pg_side_place,
+    .place = pg_place,
     .mark = pg_side_mark,
     .set_mark = pg_side_set_mark,
     .empty = pg_side_empty,

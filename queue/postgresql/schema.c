@@ -66,6 +66,19 @@ enum pg_outcome pg_schema_make(struct pg_session *session)
     return result;
 }
 
+enum pg_outcome pg_schema_make_sequences(struct pg_session *session)
+{
+    static const char text[] =
+        "BEGIN; SELECT pg_advisory_xact_lock(1131176803, 1); DO $$DECLARE n int4; BEGIN"
+        " FOR n IN SELECT number FROM source WHERE to_regclass('closecrm.id_' || number) IS NULL LOOP"
+        /* no source has had so many ids */
+        " EXECUTE format('CREATE SEQUENCE id_%s START WITH %s', n, (extract(epoch FROM clock_timestamp()) * "
+        "1000)::int8);"
+        "END LOOP; END$$; COMMIT";
+    enum pg_outcome result = pg_session_text(session, text, MAKING_MS);
+    return result == PG_DONE ? result : give_up(session, result);
+}
+
 enum pg_outcome pg_schema_add_source(struct pg_session *session, const char *source)
 {
     PGresult *added = NULL;

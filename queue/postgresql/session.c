@@ -37,6 +37,7 @@ void pg_session_close(struct pg_session *session)
     session->prepared = 0;
     session->sents = 0;
     session->warned = false;
+    session->event_table = 0;
     pg_session_forget_sources(session);
 }
 
@@ -164,12 +165,15 @@ static bool await_result(struct pg_session *session)
 
 /* ---- what became of it ---- */
 
+#define GUARD_FAILED "22012" /* division by zero, in STATEMENT_GUARD and STATEMENT_APPEND */
+
 static const struct {
     const char *state; /* or how it begins */
     enum pg_outcome result;
 } states[] = {
-    {"23505", PG_TWICE}, {"53100", PG_FULL}, {"42P01", PG_MISSING}, {"57P", PG_LOST}, {"57014", PG_LOST},
-    {"55P03", PG_LOST},  {"08", PG_LOST},    {"25006", PG_LOST},    {"40", PG_LOST},  {"25P03", PG_LOST},
+    {"23505", PG_TWICE}, {"53100", PG_FULL}, {"42P01", PG_MISSING}, {"57P", PG_LOST},
+    {"57014", PG_LOST},  {"55P03", PG_LOST}, {"08", PG_LOST},       {"25006", PG_LOST},
+    {"40", PG_LOST},     {"25P03", PG_LOST}, {"3F000", PG_MISSING}, {GUARD_FAILED, PG_LOST},
 };
 
 static enum pg_outcome judge(struct pg_session *session, const PGresult *result)
@@ -185,7 +189,15 @@ static enum pg_outcome judge(struct pg_session *session, const PGresult *result)
     if (judged == PG_TWICE && (table == NULL || strcmp(table, "appended") != 0))
         judged = PG_WRONG; /* an event with that id: see STATEMENT_CHECK */
     pg_session_words(&session->why, "the database says: ", text == NULL ? PQerrorMessage(session->connection) : text);
+    if (state != NULL && strcmp(state, GUARD_FAILED) == 0)
+        error_set(&session->why, "the tables of the queue were exchanged under this connection");
     return judged;
+}
+
+/* Tables that were there when the session was opened: the next one looks what became of them. */
+static enum pg_outcome of_open_session(const struct pg_session *session, enum pg_outcome judged)
+{
+    return judged == PG_MISSING && session->event_table != 0 ? PG_LOST : judged;
 }
 
 /* ---- statements ---- */
@@ -252,6 +264,7 @@ void pg_session_send_text(struct pg_session *session, const char *text, const st
     params = begin_sending(session, params, formats);
     PQsendQueryParams(session->connection, text, params->count, params->type, params->value, params->length, formats,
                       1);
+    session->sent[session->sents].statement = STATEMENTS;
     session->sent[session->sents++].prepares = false;
 }
 
@@ -310,7 +323,7 @@ static bool take_results(struct pg_session *session, PGresult **results, size_t 
             session->prepared &= ~(UINT64_C(1) << session->sent[i].statement);
         if (!good && status != PGRES_PIPELINE_ABORTED && *judged == PG_DONE)
             *judged = judge(session, result);
-        if (good && results != NULL && !session->sent[i].prepares)
+        if (good && results != NULL && !session->sent[i].prepares && session->sent[i].statement != STATEMENT_GUARD)
             results[(*taken)++] = result;
         else
             PQclear(result);
@@ -325,12 +338,25 @@ static bool take_results(struct pg_session *session, PGresult **results, size_t 
     return is_end;
 }
 
+/* In each transaction, for names of tables may lead elsewhere from one statement to the next: a schema was renamed and
+ * another one put into its place, where numbers and ids mean something else. */
+static void send_guard(struct pg_session *session)
+{
+    struct params params = {.count = 0};
+    if (session->event_table == 0)
+        return;
+    params_int8(&params, session->event_table);
+    params_int8(&params, session->source_file);
+    pg_session_send(session, STATEMENT_GUARD, &params);
+}
+
 enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results)
 {
     size_t taken = 0;
     enum pg_outcome judged = PG_DONE;
     if (session->connection == NULL)
         return PG_LOST;
+    send_guard(session);
     begin_waiting(session, session->settings->patience_ms);
     bool sent = PQpipelineSync(session->connection) == 1;
     if (!sent)
@@ -338,6 +364,7 @@ enum pg_outcome pg_session_finish(struct pg_session *session, PGresult **results
     if (!sent || !take_results(session, results, &taken, &judged))
         judged = PG_LOST;
     session->sents = 0;
+    judged = of_open_session(session, judged);
     if (judged == PG_DONE && session->warned)
         judged = PG_LOST;
     if (session->connection != NULL) {
@@ -380,6 +407,7 @@ enum pg_outcome pg_session_text(struct pg_session *session, const char *text, in
         PQclear(result);
     }
     take_notifications(session);
+    judged = of_open_session(session, judged);
     if (judged == PG_DONE && session->warned)
         judged = PG_LOST;
     if (judged != PG_LOST)

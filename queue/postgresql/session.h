@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/config.h"
+#include "queue/migration.h"
 #include "queue/postgresql/libpq.h"
 #include "queue/postgresql/statements.h"
 
@@ -34,7 +35,7 @@ enum pg_outcome {
     PG_TWICE,   /* rolled back: the group of appends has been stored before (23505 of `appended`) */
     PG_LOST,    /* unknown: the session ended, or a standby did not confirm; the session is closed */
     PG_FULL,    /* rolled back: the server's disk is full */
-    PG_MISSING, /* rolled back: a table does not exist */
+    PG_MISSING, /* rolled back: a table does not exist; of a session that is open, PG_LOST */
     PG_WRONG,   /* rolled back, for the reason in session->why */
 };
 
@@ -53,10 +54,14 @@ struct pg_session {
     bool migrates;           /* opens a queue that is being moved, too */
     bool rehearses;          /* makes no tables: making them is tried, and rolled back */
     bool is_bare;            /* of one that rehearses: there are no tables */
+    bool adopts;             /* opens one that this state directory has not worked with, which is noted then */
+    bool is_new;             /* it had not, when it was opened */
     bool warned;             /* a WARNING came since the last result */
     bool notified;           /* a notification came; the caller clears it */
     bool asked;              /* one came that says that a command asks for something; likewise */
     uint64_t prepared;       /* one bit for each statement */
+    int64_t event_table;     /* its object id; 0: not known yet */
+    int64_t source_file;     /* of the table source: another one once it was emptied and filled anew */
     moment answered;         /* when the server answered last */
     moment waits;            /* since when it is waited for */
     moment until;            /* so long, unless what was sent is still leaving */
@@ -65,7 +70,7 @@ struct pg_session {
     struct {
         enum statement statement;
         bool prepares;
-    } sent[16];
+    } sent[20];
     size_t sents;
     struct source_number *number; /* the sources, as far as this session has met them */
     size_t numbers;
@@ -77,7 +82,6 @@ struct source_number {
 };
 
 /* migrate.c: the mark of a queue that is moved. */
-struct migration_mark;
 enum pg_outcome migration_read(struct pg_session *session, struct migration_mark *mark);
 
 /* Sets up a closed session; settings are borrowed. */
@@ -137,11 +141,29 @@ void pg_session_forget_sources(struct pg_session *session);
 /* Sets why to the session's. Returns false. */
 bool pg_session_failed(const struct pg_session *session, struct error *why);
 
+/* ---- identity.c: whether it is the database that this state directory has worked with ---- */
+
+/* Of a session with tables: notes which database it is, the first time; then compares. Returns PG_DONE, PG_LOST or
+ * PG_WRONG, with the words. */
+enum pg_outcome pg_identity_check(struct pg_session *session);
+
+/* Of one without: PG_DONE where they may be made. */
+enum pg_outcome pg_identity_may_make(struct pg_session *session);
+
+/* The queue has left: whichever database comes next is the right one. */
+void pg_identity_forget(const struct config *config);
+
+/* Where the database is, for people, without a secret. */
+void pg_place(const struct config *config, char out[static MIGRATION_PLACE]);
+
 /* ---- schema.c ---- */
 
 /* Makes the tables where there are none. Under a lock, for many processes may start at once. A session that rehearses
  * takes it all back. */
 enum pg_outcome pg_schema_make(struct pg_session *session);
+
+/* Makes the sequences of sources that lack theirs; ids from there on are larger than any before. */
+enum pg_outcome pg_schema_make_sequences(struct pg_session *session);
 
 /* Makes a source, in the same way. */
 enum pg_outcome pg_schema_add_source(struct pg_session *session, const char *source);

@@ -44,7 +44,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_MARK_GROUP] = "INSERT INTO appended (writer, n, made) VALUES ($1, $2, $3)",
     [STATEMENT_APPEND] =
         "INSERT INTO event (source, id, received, body)"
-        " SELECT s, nextval(('id_' || s)::regclass), $2, b FROM unnest($1::int4[], $3::bytea[]) AS v (s, b)",
+        " SELECT s, nextval(('id_' || s)::regclass), $2, b FROM unnest($1::int4[], $3::bytea[]) AS v (s, b)"
+        /* under its own source, or not at all: the session has learnt the numbers some time ago */
+        " WHERE (SELECT 1 / (count(*) = cardinality($4::int4[]))::int4 FROM unnest($4::int4[], $5::text[])"
+        " AS n (number, name) JOIN source USING (number, name)) = 1",
     [STATEMENT_PROVE] = "INSERT INTO appended (writer, n, made) VALUES ($1, $2, $3)"
                         " ON CONFLICT (writer, n) DO UPDATE SET made = excluded.made + 1",
     /* estimates, for counting millions takes a second */
@@ -219,6 +222,9 @@ const char *const pg_statement_texts[STATEMENTS] = {
                               " WHERE l." HERE " AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"
                               " AND (l.classid::int8 << 32 | l.objid::int8) = $1",
 
+    [STATEMENT_GUARD] =
+        "SELECT 1 / ('event'::regclass::oid::int8 = $1 AND pg_relation_filenode('source'::regclass)::int8"
+        " = $2 AND (SELECT count(*) FROM meta) = 1)::int4",
     [STATEMENT_PROBE] = "UPDATE meta SET probed = $1",
     [STATEMENT_CHECK] =
         "SELECT 'fsync is off: a power cut loses what was accepted' WHERE current_setting('fsync') = 'off'"

@@ -176,6 +176,10 @@ bool pg_look(struct pg_queue *queue, struct error *why);
 /* Of a call on it: true for PG_DONE, else false with the reason. */
 bool pg_looked(struct pg_queue *queue, enum pg_outcome result, struct error *why);
 
+/* ---- identity.c ---- */
+
+bool pg_adopt(void *state, void (*tell)(void *context, const char *words), void *context, struct error *why);
+
 /* ---- move.c ---- */
 
 bool pg_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);

@@ -64,8 +64,12 @@ void queue_rig_engine_end(struct queue_rig_engine *engine)
 
 void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made)
 {
-    if (queue_rig_is_postgresql(made))
-        CU_ASSERT_TRUE_FATAL(postgresql_database(&engine->postgresql, engine->url));
+    char note[PATH_SIZE];
+    if (!queue_rig_is_postgresql(made))
+        return;
+    CU_ASSERT_TRUE_FATAL(postgresql_database(&engine->postgresql, engine->url));
+    path_join(note, made->config.state_dir, "queue.databases"); /* else it would notice */
+    unlink(note);
 }
 
 bool queue_rig_is_postgresql(const struct made_config *made)
