@@ -100,14 +100,9 @@ static bool fastcgi_finish(void *self)
 
 static void stand_aside(void *self)
 {
-    const struct connection *connection = self;
+    struct connection *connection = self;
+    connection->away = true; /* nobody can wake it yet */
     worker_give_up_lead(connection->worker);
-}
-
-static bool may_wait(void *self)
-{
-    const struct connection *connection = self;
-    return connection->worker->leads;
 }
 
 static void wait_for_wake(void *self, moment deadline, request_resume *resume, request_give_up *give_up, void *context)
@@ -116,12 +111,14 @@ static void wait_for_wake(void *self, moment deadline, request_resume *resume, r
     connection->resume = resume;
     connection->give_up = give_up;
     connection->context = context;
-    set_state(connection, CONNECTION_WAITING, deadline);
+    connection->give_up_at = deadline;
+    if (!connection->away)
+        set_state(connection, CONNECTION_WAITING, deadline);
 }
 
 static void wake_up(void *self)
 {
-    worker_bring_back(self);
+    worker_bring_back_woken(self);
 }
 
 /* Called when another body needs this one's memory, by the thread that leads, within the budget's lock. */
@@ -134,7 +131,7 @@ static void give_way(void *self)
 
 static void begin_gathering(struct connection *connection)
 {
-    static const struct standing_aside aside = {stand_aside, may_wait, wait_for_wake, wake_up};
+    static const struct standing_aside aside = {stand_aside, wait_for_wake, wake_up};
     static const struct transport transport = {fastcgi_variable, NULL, fastcgi_write, fastcgi_finish, &aside};
     struct http *http = connection->http;
     moment now = clock_now();
@@ -233,8 +230,13 @@ static void serve(struct worker *worker, struct connection *connection)
 
 void connection_back(struct worker *worker, struct connection *connection)
 {
+    bool was_away = connection->state == CONNECTION_SERVED, woken = was_away && worker_take_up(connection);
     connection->worker = worker;
-    if (connection->state == CONNECTION_WAITING) {
+    if (was_away && connection->request.waits && !woken) {
+        set_state(connection, CONNECTION_WAITING, connection->give_up_at);
+        return;
+    }
+    if (connection->request.waits) {
         connection->request.waits = false;
         connection->resume(connection->context, &connection->request);
     }

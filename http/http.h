@@ -87,7 +87,7 @@ typedef void request_resume(void *context, struct request *request);
  * thread. */
 typedef bool request_give_up(void *context, struct request *request);
 
-/* Whether the handler may return without an answer (request_wait). Never under CGI, nor after request_blocks. */
+/* Whether the handler may return without an answer (request_wait). Never under CGI. */
 bool request_may_wait(const struct request *request);
 
 /* The handler is going to return without an answer: resume answers after request_wake, which may have been called

@@ -86,7 +86,6 @@ struct transport {
 /* What a transport does for requests whose thread serves others, too (connection.c). */
 struct standing_aside {
     void (*blocks)(void *self);
-    bool (*may_wait)(void *self);
     void (*wait)(void *self, moment deadline, request_resume *resume, request_give_up *give_up, void *context);
     void (*wake)(void *self);
 };
@@ -255,9 +254,12 @@ struct connection {
     struct incoming incoming;
     struct outgoing outgoing;
     struct request request;
-    request_resume *resume; /* of one that waits, as the next two */
+    request_resume *resume; /* of one that waits, as the next three */
     request_give_up *give_up;
     void *context;
+    moment give_up_at;
+    bool away;  /* its handler's thread gave up the lead: until it has come back. Under back_lock, as the next one */
+    bool woken; /* meanwhile */
 };
 
 /* Takes a descriptor that does not block; closes it where memory is out. Reads at once: a web server writes at once
@@ -361,8 +363,14 @@ bool worker_listen(struct http *http);
 /* Gives up the lead, as the thread is going to wait for something. */
 void worker_give_up_lead(struct worker *worker);
 
-/* Brings a connection back to the leader. Any thread. */
+/* Brings a connection back to the leader, by the thread that had it. */
 void worker_bring_back(struct connection *connection);
+
+/* The same, when what it waits for is there; while it is away that is noted only. Any thread. */
+void worker_bring_back_woken(struct connection *connection);
+
+/* Once it has come back: whether it was woken while it was away. By the leader. */
+bool worker_take_up(struct connection *connection);
 
 /* Wakes the leader. Any thread. */
 void worker_wake(struct http *http);

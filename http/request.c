@@ -172,7 +172,7 @@ void request_blocks(struct request *request)
 
 bool request_may_wait(const struct request *request)
 {
-    return request->transport->aside != NULL && request->transport->aside->may_wait(request->self);
+    return request->transport->aside != NULL;
 }
 
 void request_wait(struct request *request, moment deadline, request_resume *resume, request_give_up *give_up,

@@ -65,18 +65,47 @@ void worker_wake(struct http *http)
         ;
 }
 
+/* With the lock held. Returns whether the leader is to be woken. */
+static bool list_back(struct connection *connection)
+{
+    struct http *http = connection->http;
+    bool sleeps = http->sleeps;
+    connection->next_back = NULL;
+    *http->back_end = connection;
+    http->back_end = &connection->next_back;
+    http->sleeps = false;
+    return sleeps;
+}
+
 void worker_bring_back(struct connection *connection)
 {
     struct http *http = connection->http;
-    connection->next_back = NULL;
     pthread_mutex_lock(&http->back_lock);
-    *http->back_end = connection;
-    http->back_end = &connection->next_back;
-    bool sleeps = http->sleeps;
-    http->sleeps = false;
+    bool sleeps = list_back(connection);
     pthread_mutex_unlock(&http->back_lock);
     if (sleeps)
         worker_wake(http);
+}
+
+void worker_bring_back_woken(struct connection *connection)
+{
+    struct http *http = connection->http;
+    pthread_mutex_lock(&http->back_lock);
+    connection->woken = connection->away;
+    bool sleeps = !connection->away && list_back(connection);
+    pthread_mutex_unlock(&http->back_lock);
+    if (sleeps)
+        worker_wake(http);
+}
+
+bool worker_take_up(struct connection *connection)
+{
+    struct http *http = connection->http;
+    pthread_mutex_lock(&http->back_lock);
+    bool woken = connection->woken;
+    connection->away = connection->woken = false;
+    pthread_mutex_unlock(&http->back_lock);
+    return woken;
 }
 
 /* Takes the list of those that came back. NULL: none, and whoever comes back from now on wakes the leader (sleeps). */
