@@ -325,7 +325,7 @@ static void there_and_back_changes_nothing(void)
     fill(queue);
     CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
     CU_ASSERT(queue_count(queue, "two", &before, &why));
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < (queue_rig_is_postgresql(&made) ? 10 : 60); i++) {
         CU_ASSERT(queue_move(queue, "two", "one", &moved, &why));
         CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
     }
