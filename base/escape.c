@@ -191,16 +191,21 @@ void plain_column(FILE *out, const char *text, size_t width)
     } while (++written < width);
 }
 
-char *plain_utf8(const char *text)
+void plain_utf8_in_place(char *text, size_t length)
 {
-    size_t length = strlen(text);
-    char *copy = strdup(text);
-    for (size_t at = 0; copy != NULL && at < length;) {
+    for (size_t at = 0; at < length;) {
         size_t bytes = text_utf8_length(text + at, length - at);
         if (bytes == 0)
-            copy[at] = '?';
+            text[at] = '?';
         at += bytes == 0 ? 1 : bytes;
     }
+}
+
+char *plain_utf8(const char *text)
+{
+    char *copy = strdup(text);
+    if (copy != NULL)
+        plain_utf8_in_place(copy, strlen(copy));
     return copy;
 }
 

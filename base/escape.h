@@ -56,6 +56,9 @@ void plain_column(FILE *out, const char *text, size_t width);
  * truncated at a byte count). The caller frees it. NULL when out of memory. */
 char *plain_utf8(const char *text);
 
+/* The same in place, of so many bytes. */
+void plain_utf8_in_place(char *text, size_t length);
+
 /* ---- shells ---- */
 
 /* Returns the word quoted for a shell; the caller frees it. NULL when out of memory. */

@@ -171,10 +171,12 @@ static enum pg_outcome make_tables(struct pg_side *side)
 static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mark *mark)
 {
     struct params params = {.count = 0}, version = {.count = 0};
+    char place[sizeof mark->place];
     params_int4(&params, (int32_t)mark->state);
     params_int8(&params, mark->number);
     params_int8(&params, mark->letters);
-    params_text(&params, mark->place);
+    memcpy(place, mark->place, sizeof place);
+    params_words(&params, place);
     params_text(&params, mark->command);
     params_int4(&version, SCHEMA_MIGRATES);
     pg_session_send_text(&side->session, "DELETE FROM migration", NULL);

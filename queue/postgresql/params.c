@@ -4,6 +4,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/escape.h"
+
 static void add(struct params *params, Oid type, const void *value, size_t length)
 {
     params->type[params->count] = type;
@@ -32,6 +34,12 @@ void params_int8(struct params *params, int64_t value)
 void params_text(struct params *params, const char *text)
 {
     add(params, TYPE_TEXT, text, text == NULL ? 0 : strlen(text));
+}
+
+void params_words(struct params *params, char *words)
+{
+    plain_utf8_in_place(words, strlen(words));
+    params_text(params, words);
 }
 
 void params_bytes(struct params *params, const void *bytes, size_t length)
@@ -70,6 +78,8 @@ void array_add(struct array *array, const void *value, size_t length)
     add_word(&array->bytes, value == NULL ? UINT32_MAX : (uint32_t)length);
     if (value != NULL)
         buffer_append(&array->bytes, value, length);
+    if (value != NULL && array->type == TYPE_TEXT && !array->bytes.failed)
+        plain_utf8_in_place(array->bytes.data + array->bytes.length - length, length);
 }
 
 void array_int8(struct array *array, int64_t value)

@@ -1,5 +1,6 @@
 /* Requests of commands to the owner, rows of a table, and its answers. The owner is told by a notification, and looks
  * each second. A command that died leaves a row, which the keeper deletes. */
+#include <stdio.h>
 #include <string.h>
 
 #include "queue/postgresql/store.h"
@@ -111,10 +112,12 @@ void pg_answer_request(void *state, int64_t number, bool done, const char *words
 {
     struct pg_queue *queue = state;
     struct params params = {.count = 0};
+    char text[sizeof((struct error *)NULL)->text];
     if (!queue->owned)
         return;
+    snprintf(text, sizeof text, "%s", words);
     params_int8(&params, number);
     params_int4(&params, done ? DONE : REFUSED);
-    params_text(&params, words);
+    params_words(&params, text);
     pg_owned_done(queue, pg_session_run(&queue->own, STATEMENT_SET_REQUEST, &params, NULL), NULL);
 }

@@ -137,6 +137,7 @@ static enum pg_outcome write_notes(struct pg_session *session, int32_t number, c
 {
     struct array ids = {.type = TYPE_INT8}, since = {.type = TYPE_INT8};
     struct params source = {.count = 0}, params = {.count = 0}, parked = {.count = 0};
+    char reason[sizeof notes->reason];
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         array_int8(&ids, (int64_t)notes->parked[i].id);
         array_int8(&since, notes->parked[i].since_ms);
@@ -148,7 +149,8 @@ static enum pg_outcome write_notes(struct pg_session *session, int32_t number, c
     params_int8(&params, notes->next_ms);
     params_int4(&params, notes->operator_must_act);
     params_int8(&params, (int64_t)notes->config_fingerprint);
-    params_text(&params, notes->reason);
+    memcpy(reason, notes->reason, sizeof reason);
+    params_words(&params, reason);
     params_int4(&parked, number);
     bool good = params_array(&parked, &ids) && params_array(&parked, &since);
     enum pg_outcome result = good ? PG_DONE : pg_session_lose(session, "out of memory");

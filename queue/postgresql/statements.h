@@ -117,6 +117,10 @@ struct params {
 void params_int4(struct params *params, int32_t value);
 void params_int8(struct params *params, int64_t value);
 void params_text(struct params *params, const char *text);
+
+/* Words that may come from anywhere, or are cut off: bytes that are no UTF-8, which the server would refuse together
+ * with all else in the transaction, become `?` there. The same happens to the texts of an array. */
+void params_words(struct params *params, char *words);
 void params_bytes(struct params *params, const void *bytes, size_t length);
 void params_null_texts(struct params *params);            /* no array of texts */
 void params_uuid(struct params *params, const void *key); /* 16 bytes; NULL: none */

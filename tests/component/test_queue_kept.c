@@ -211,6 +211,34 @@ static void dead_letters_are_kept_replayed_and_resolved(void)
     queue_close(queue);
 }
 
+/* As an answer in another encoding, or one that was cut off, is in a reason: it holds up nothing. */
+static void a_reason_that_is_no_text_is_kept(void)
+{
+    static const char reason[] = "the data plane answered: nicht m\xf6glich \xe2\x82";
+    struct error why = {0};
+    struct letters letters = {0};
+    struct notes notes = {.tries = 1}, read = {.tries = 0};
+    struct queue_request request = {.source = "one", .event = 7};
+    int64_t number;
+    enum queue_answer answer;
+    struct queue *queue = open_new("no text");
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "poison");
+    settle(queue, "one", verdict_on(1, VERDICT_DEAD, 7, reason));
+    CU_ASSERT_EQUAL_FATAL(queue_letters(queue, NULL, 0, 10, 4096, &letters, &why), 1);
+    CU_ASSERT_NSTRING_EQUAL(letters.at[0].reason, reason, 30);
+    snprintf(notes.reason, sizeof notes.reason, "%s", reason);
+    CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
+    CU_ASSERT_TRUE(queue_note(queue, "one", &read, false, &why) && strncmp(read.reason, reason, 30) == 0);
+    CU_ASSERT_TRUE(queue_ask(queue, &request, &number, &why));
+    CU_ASSERT_TRUE(queue_take_request(queue, &request));
+    queue_answer_request(queue, number, false, reason);
+    CU_ASSERT_TRUE(queue_answer(queue, number, &answer, &why, &why) && answer == QUEUE_REFUSED);
+    CU_ASSERT_NSTRING_EQUAL(why.text, reason, 30);
+    letters_free(&letters);
+    queue_close(queue);
+}
+
 static void delivering_resolves_dead_letters_of_the_same_identity(void)
 {
     struct queue *queue = open_new("resolve");
@@ -424,6 +452,7 @@ static CU_TestInfo tests[] = {
     {"settled events are gone, counted once and known", settled_events_are_gone_counted_and_known},
     {"a clock that was ahead is got over", a_clock_that_was_ahead_is_got_over},
     {"dead letters are kept, replayed and resolved", dead_letters_are_kept_replayed_and_resolved},
+    {"a reason that is no text is kept", a_reason_that_is_no_text_is_kept},
     {"delivering resolves dead letters of the identity", delivering_resolves_dead_letters_of_the_same_identity},
     {"an event that is gone leaves no identity", an_event_that_is_gone_leaves_no_identity},
     {"the newest version is known", the_newest_version_is_known},

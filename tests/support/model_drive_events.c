@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "tests/support/model_drive_internal.h"
 
 #define AT_ONCE 60
@@ -352,6 +353,7 @@ static void make_notes(struct notes *notes, uint32_t seed)
     snprintf(notes->reason, sizeof notes->reason, "%.*s", (int)(seed % 200),
              "it's \"refused\" \xe2\x82\xac; a text as long as others are, and a little longer than most of them, so "
              "that its end is another one each time, as it is cut off at one place or at another one of it, and so on");
+    plain_utf8_in_place(notes->reason, strlen(notes->reason)); /* else a server keeps another text */
     notes->parked_count = seed % (NOTES_PARKED + 1);
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         notes->parked[i].id = seed % 1000 + i * 2;

@@ -81,7 +81,7 @@ bool postgresql_begin(struct postgresql *postgresql)
 
 bool postgresql_start(struct postgresql *postgresql, const char *settings)
 {
-    static const char usual[] = "listen_addresses = ''\nfsync = off\nmax_connections = 60\nshared_buffers = 32MB\n"
+    static const char usual[] = "listen_addresses = ''\nfsync = off\nmax_connections = 200\nshared_buffers = 32MB\n"
                                 "log_min_messages = fatal\ndynamic_shared_memory_type = mmap\n";
     static const char hba[] = "local all secret scram-sha-256\nlocal all all trust\n";
     char program[PATH_SIZE], data[PATH_SIZE], *all = NULL;

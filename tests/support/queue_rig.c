@@ -138,6 +138,15 @@ void queue_rig_claim(struct queue *queue)
     CU_ASSERT_STRING_EQUAL(why.text, "");
 }
 
+void queue_rig_go_on_owning(struct queue *queue)
+{
+    struct error why = {0};
+    queue_clear_wakeup(queue);
+    for (moment until = clock_now() + APPEND_MS; queue_is_lost(queue) && clock_now() < until; usleep(1000))
+        queue_claim(queue, &why);
+    check(!queue_is_lost(queue), "it is owned: %s", why.text);
+}
+
 void queue_rig_append(struct queue *queue, const char *source, const char *body)
 {
     struct error why = {0};

@@ -47,6 +47,10 @@ struct queue *queue_rig_open(const struct made_config *made);
 /* Asserts that an append ends so, and that it, the consumer lock and counts fail with the words. */
 void queue_rig_refused(const struct made_config *made, enum queue_result expected, const char *words);
 
+/* Keeps the consumer lock, or has it again: a server ends the session of an owner that has said nothing for 3 s, as on
+ * a busy machine. */
+void queue_rig_go_on_owning(struct queue *queue);
+
 /* Assert that it works, without a word: take the consumer lock; append a text; count. */
 void queue_rig_claim(struct queue *queue);
 void queue_rig_append(struct queue *queue, const char *source, const char *body);

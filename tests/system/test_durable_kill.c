@@ -116,24 +116,20 @@ static void killed_under_mod_fcgid(void)
     site_close(&site);
 }
 
+static CU_TestInfo tests[] = {
+    {"SIGKILL at random moments", killed},
+    {"SIGKILL, four processes on one queue", killed_while_several_share_the_queue},
+    {"SIGKILL, many small batches", killed_with_small_batches},
+    {"SIGKILL of all that mod_fcgid started", killed_under_mod_fcgid},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_durable_kill_postgresql(void)
 {
-    static CU_TestInfo tests[] = {
-        {"SIGKILL at random moments", killed},
-        {"SIGKILL, four processes on one queue", killed_while_several_share_the_queue},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable kill postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
 
 void suite_durable_kill(void)
 {
-    static CU_TestInfo tests[] = {
-        {"SIGKILL at random moments", killed},
-        {"SIGKILL, four processes on one queue", killed_while_several_share_the_queue},
-        {"SIGKILL, many small batches", killed_with_small_batches},
-        {"SIGKILL of all that mod_fcgid started", killed_under_mod_fcgid},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable kill", NULL, NULL, tests);
 }

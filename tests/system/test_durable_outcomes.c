@@ -265,27 +265,21 @@ static void one_source_refused_does_not_slow_another(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+static CU_TestInfo tests[] = {
+    {"whatever the data plane does, all arrives in order", all_arrives_in_order},
+    {"back-off as designed", backs_off_as_designed},
+    {"a restart and cron do not start over", a_restart_and_cron_do_not_start_over},
+    {"a wrong write key, mended in the file", a_wrong_write_key_mended_in_the_file},
+    {"one source refused does not slow another", one_source_refused_does_not_slow_another},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_durable_outcomes_postgresql(void)
 {
-    static CU_TestInfo tests[] = {
-        {"whatever the data plane does, all arrives in order", all_arrives_in_order},
-        {"a restart and cron do not start over", a_restart_and_cron_do_not_start_over},
-        {"a wrong write key, mended in the file", a_wrong_write_key_mended_in_the_file},
-        {"one source refused does not slow another", one_source_refused_does_not_slow_another},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable outcomes postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
 
 void suite_durable_outcomes(void)
 {
-    static CU_TestInfo tests[] = {
-        {"whatever the data plane does, all arrives in order", all_arrives_in_order},
-        {"back-off as designed", backs_off_as_designed},
-        {"a restart and cron do not start over", a_restart_and_cron_do_not_start_over},
-        {"a wrong write key, mended in the file", a_wrong_write_key_mended_in_the_file},
-        {"one source refused does not slow another", one_source_refused_does_not_slow_another},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable outcomes", NULL, NULL, tests);
 }

@@ -191,29 +191,22 @@ static void plain_cgi_whose_children_are_killed(void)
     site_close(&site);
 }
 
+static CU_TestInfo tests[] = {
+    {"20,000 events, ten processes, each once", ten_processes},
+    {"5,000 events, mod_fcgid, each once", mod_fcgid},
+    {"the forwarder dies: another takes over within 2 s", another_takes_over},
+    {"new events leave at once", new_events_leave_at_once},
+    {"500 events by plain CGI, and cron", plain_cgi_and_cron},
+    {"plain CGI whose children are killed, and cron", plain_cgi_whose_children_are_killed},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_durable_processes_postgresql(void)
 {
-    static CU_TestInfo tests[] = {
-        {"20,000 events, ten processes, each once", ten_processes},
-        {"the forwarder dies: another takes over within 2 s", another_takes_over},
-        {"new events leave at once", new_events_leave_at_once},
-        {"500 events by plain CGI, and cron", plain_cgi_and_cron},
-        {"plain CGI whose children are killed, and cron", plain_cgi_whose_children_are_killed},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable processes postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
 
 void suite_durable_processes(void)
 {
-    static CU_TestInfo tests[] = {
-        {"20,000 events, ten processes, each once", ten_processes},
-        {"5,000 events, mod_fcgid, each once", mod_fcgid},
-        {"the forwarder dies: another takes over within 2 s", another_takes_over},
-        {"new events leave at once", new_events_leave_at_once},
-        {"500 events by plain CGI, and cron", plain_cgi_and_cron},
-        {"plain CGI whose children are killed, and cron", plain_cgi_whose_children_are_killed},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable processes", NULL, NULL, tests);
 }
