@@ -63,6 +63,7 @@ struct facts {
     int64_t watching_since_ms;  /* since when a process looks at the facts again and again; 0: this one does not */
     size_t new_letters;         /* dead letters that facts_read_letters found */
     struct error newest_letter; /* "source NAME: REASON" */
+    int64_t newest_died_ms;     /* when it died */
 
     struct finding *found; /* set by findings_judge */
     size_t found_count;
@@ -74,9 +75,10 @@ struct facts {
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
 
-/* Counts the dead letters beyond an id, which becomes that of the newest: those that are new since it was asked last.
- * Returns false with the reason. */
-bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why);
+/* Counts the dead letters of a source or (NULL) of all beyond an id, which becomes that of the newest: those that are
+ * new since it was asked last. Returns false with the reason. */
+bool facts_read_letters(struct facts *facts, struct queue *queue, const char *source, uint64_t *after,
+                        struct error *why);
 
 /* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
 void facts_leave_out_empty(struct facts *facts);
