@@ -215,6 +215,7 @@ static void run_once(struct cron_run *run, moment deadline)
     uint64_t letter = run->mark.letter;
     struct facts *facts = look_for_problems(run, works, &why);
     alert_if_wrong(run->config);
+    machines_note(run->config, NULL);
     bool letters_told = cron_report_print(run->report, facts, directory);
     facts_free(facts);
     if (!end_letters(run, told, letters_told, letter) && cron_report_problems(run->report) == 0) {

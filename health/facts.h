@@ -51,6 +51,7 @@ struct facts {
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_setup setup; /* of a server that keeps it */
+    struct error machines;    /* machines_compare's; "": they are alike, or nobody looked */
     struct queue_room room;   /* what takes room in it; all zero: not known */
     struct tally nowhere;     /* what is counted of no source */
     char left_over[256];      /* a source that is not configured, of which Close's side is still kept; "": none is */
@@ -79,6 +80,15 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
  * new since it was asked last. Returns false with the reason. */
 bool facts_read_letters(struct facts *facts, struct queue *queue, const char *source, uint64_t *after,
                         struct error *why);
+
+/* ---- machines.c: the configurations of the machines that share a queue ---- */
+
+/* Notes this machine's, once an hour and when it is another one. host: its name; NULL: what it is called. Blocks for
+ * some seconds at most. Returns false when it could not be noted. Nothing is to be noted where nothing is shared. */
+bool machines_note(const struct config *config, const char *host);
+
+/* Adds to words which keys other machines have otherwise. Values are never told. */
+void machines_compare(const struct config *config, const char *host, struct error *words);
 
 /* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
 void facts_leave_out_empty(struct facts *facts);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "config/internal.h"
+#include "health/facts.h"
 #ifdef CLOSECRM_POSTGRESQL
 #include "queue/postgresql/libpq.h"
 #endif
@@ -296,6 +297,60 @@ static void dead_letters_of_each_database_are_mailed(void)
     made_end();
 }
 
+/* ---- machines ---- */
+
+#define MACHINE                                                                                                        \
+    "data_plane_url = http://127.0.0.1:9\n"                                                                            \
+    "[source one]\nwrite_key = 1234567890abcdefghijklmnopq\nkeep = lead.*\nkeep = task.*\n"
+
+static void configure_machine(const char *sources)
+{
+    char text[POSTGRESQL_URL + 600];
+    snprintf(text, sizeof text, "queue = postgresql\nqueue_url = %s\n%s", engine.url, sources);
+    made_configure(text);
+}
+
+/* What a machine notes when its program starts. */
+static void note_as(const char *name, const char *sources)
+{
+    struct error why = {0};
+    configure_machine(sources);
+    static char *const nothing[] = {NULL};
+    struct config *config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_TRUE(machines_note(config, name));
+    config_free(config);
+}
+
+static void configurations_that_differ_are_told(void)
+{
+    queue_rig_new(&engine, &made);
+    made_begin();
+    configure_machine(MACHINE);
+    made_close(made_open());
+    made_append("one", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    note_as("web1", MACHINE);
+    note_as("web2", "data_plane_url = http://127.0.0.1:9\n[source one]\nwrite_key = 1234567890abcdefghijklmnopq\n"
+                    "keep = lead.* task.*\n"); /* the same in other words */
+    configure_machine(MACHINE);
+    RUN(&ran, NULL, "check");
+    check(strstr(ran.out, "another configuration") == NULL, "they are alike: %s", ran.out);
+    note_as("web2", "data_plane_url = http://127.0.0.1:8\n[source one]\nwrite_key = s3cr3t7890abcdefghijklmnopq\n"
+                    "keep = lead.*\n[source three]\nwrite_key = 3334567890abcdefghijklmnopq\n");
+    configure_machine(MACHINE);
+    RUN(&ran, NULL, "check");
+    check(strstr(ran.out, "machine web2 has another configuration than this one (as of 20") != NULL &&
+              strstr(ran.out, "one: data_plane_url") != NULL && strstr(ran.out, "one: write_key") != NULL &&
+              strstr(ran.out, "one: keep") != NULL && strstr(ran.out, "three") != NULL &&
+              strstr(ran.out, "machine web1") == NULL,
+          "it says which keys: %s", ran.out);
+    CU_ASSERT_STRING_EQUAL(postgresql_ask(engine.url,
+                                          "SELECT count(*) FROM closecrm.kept WHERE path LIKE "
+                                          "'told/config-%' AND position('\\x733363723374'::bytea IN value) = 0"),
+                           "2");
+    made_end();
+}
+
 #define SAYS(text) check(strstr(ran.err, text) != NULL, "\"%s\" is said: %s", text, ran.err)
 #define SHOWS(text) check(strstr(ran.out, text) != NULL, "\"%s\" is shown: %s", text, ran.out)
 
@@ -368,6 +423,7 @@ void suite_commands_postgresql(void)
         {"a database that can be used is left as it is", a_database_that_can_be_used_is_left_as_it_is},
         {"each server is tried", each_server_is_tried},
         {"dead letters of each database are mailed", dead_letters_of_each_database_are_mailed},
+        {"configurations that differ are told", configurations_that_differ_are_told},
         {"what can be seen is shown while a server is away", what_can_be_seen_is_shown_while_a_server_is_away},
         CU_TEST_INFO_NULL,
     };
