@@ -190,6 +190,8 @@ static struct facts *look_at_queue(struct checking *checking, bool opens, bool *
     struct facts *facts = facts_gather(config, queue, broken, NULL, clock_unix_ms());
     if (facts != NULL && !opens)
         facts->setup = setup;
+    if (facts != NULL && opens)
+        machines_compare(config, NULL, &facts->machines);
     if (facts != NULL)
         tell_mended(checking, facts, queue);
     queue_close(queue);

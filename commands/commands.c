@@ -79,10 +79,9 @@ static const struct command commands[] = {
     {"subscribe",
      "--url URL [--update] [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe] [--no-url-check]",
      "make Close send its events to URL, signed, and keep the key",
-     "Says what it will do, makes a subscription in Close, and keeps its key in the state directory, where the "
-     "running\n"
-     "program finds it at once. Needs close_api_key in the configuration. First of all it asks URL by a GET, which\n"
-     "the program must answer: an address that does not lead to it leaves nothing behind in Close.\n"
+     "Says what it will do, makes a subscription in Close, and keeps its key in the state directory, where the\n"
+     "running program finds it at once. Needs close_api_key in the configuration. First of all it asks URL by a GET,\n"
+     "which the program must answer: an address that does not lead to it leaves nothing behind in Close.\n"
      "\n"
      "  --url URL       the program's public address; with several sources it ends with /NAME\n"
      "  --source NAME   whose events; needed only where the configuration has several sources\n"
@@ -92,9 +91,8 @@ static const struct command commands[] = {
      "  --probe         then send a small and a large signed request to URL, which the program answers and does not\n"
      "                  keep; if URL is subscribed already, only this\n"
      "  --no-url-check  without the GET, where this machine cannot reach its own public address\n"
-     "  --update        add event types to the source's subscription, which keeps its key: those that were seen in "
-     "the\n"
-     "                  Event Log and are missing in it, or those of --events\n",
+     "  --update        add event types to the source's subscription, which keeps its key: those that were seen in\n"
+     "                  the Event Log and are missing in it, or those of --events\n",
      command_subscribe},
     {"subscriptions", "[--source NAME] [--json]", "list the subscriptions in Close, and whether their keys are held",
      "", command_subscriptions},
@@ -118,25 +116,21 @@ static const struct command commands[] = {
      "  --all-events         also what no subscription of the source covers\n"
      "  --again              from the start, not where it was stopped\n"
      "  --dry-run            only read and count\n"
-     "  --identify           send identify messages, too, where the source has identify = yes: RudderStack keeps the "
-     "traits\n"
-     "                       that it received last, so only where no newer ones were sent\n",
+     "  --identify           send identify messages, too, where the source has identify = yes: RudderStack keeps the\n"
+     "                       traits that it received last, so only where no newer ones were sent\n",
      command_backfill},
     {"reconcile", "[--source NAME] [--from T] [--all-events] [--json]",
      "close every gap since the last time from Close's Event Log",
      "  --from T   read everything from this time on (2026-11-24, 2026-11-24T20:45 in UTC, 7d). After a loss of the\n"
-     "             queue it fetches what is gone; what was delivered in that time and is not known any more is "
-     "counted\n"
-     "             twice. `0s` fetches nothing and leaves the loss as it is\n"
+     "             queue it fetches what is gone; what was delivered in that time and is not known any more is\n"
+     "             counted twice. `0s` fetches nothing and leaves the loss as it is\n"
      "\n"
-     "cron and the running program do this by themselves every reconcile_interval. Also looks whether Close has "
-     "paused\n"
-     "the subscription. The exit code is 1 when somebody must look at something.\n",
+     "cron and the running program do this by themselves every reconcile_interval. Also looks whether Close has\n"
+     "paused the subscription. The exit code is 1 when somebody must look at something.\n",
      command_reconcile},
     {"queue status", "[--source NAME] [--json]", "how many events were accepted, and what became of them",
-     "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each, "
-     "the\n"
-     "last error and the next attempt; and which process forwards.\n"
+     "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each,\n"
+     "the last error and the next attempt; and which process forwards.\n"
      "\n"
      "  --source NAME   of this source only\n"
      "  --json          for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
@@ -149,9 +143,8 @@ static const struct command commands[] = {
      "  --json          an object a line\n",
      command_queue_list},
     {"queue show", "ID [--source NAME]", "show a waiting event as it came, and the message that it makes",
-     "What the source's `remove` names is left out of both, so that personal data stays out of sight; how many "
-     "members\n"
-     "that are is told. A body that makes no message is shown with the reason.\n"
+     "What the source's `remove` names is left out of both, so that personal data stays out of sight; how many\n"
+     "members that are is told. A body that makes no message is shown with the reason.\n"
      "\n"
      "  --source NAME   needed only where several sources have an event of that number\n",
      command_queue_show},
@@ -162,6 +155,14 @@ static const struct command commands[] = {
      "\n"
      "  --source NAME   needed only where several sources have an event of that number\n",
      command_queue_set_aside},
+    {"queue retry", "[--source NAME]", "have what waits tried now, whatever pause a failure has caused",
+     "Asks each data plane first whether it takes the write key (an empty batch, which stores nothing), and then "
+     "tells\n"
+     "the process that forwards, on whichever machine, to try at once what it would try later, after an answer 500 or\n"
+     "while a key is refused. The exit code is 1 when a data plane does not take it.\n"
+     "\n"
+     "  --source NAME   ask this source's data plane only; what waits of the others is tried, too\n",
+     command_queue_retry},
     {"queue check", "[--repair]", "read the whole queue and say whether it is damaged",
      "  --repair   put what can be read of a damaged queue into a new one. No other process may have it open: those\n"
      "             that do are listed. The damaged files are kept beside it\n"
@@ -169,9 +170,9 @@ static const struct command commands[] = {
      "A queue that is known to be damaged is also repaired by whatever opens it first while nothing else does.\n",
      command_queue_check},
     {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
-     "All that is kept of OLD, which must be out of the configuration, becomes NEW's, which must be in it: waiting "
-     "events,\n"
-     "dead letters, what was delivered (so that it is known when it comes again), counts, the keys that `subscribe`\n"
+     "All that is kept of OLD, which must be out of the configuration, becomes NEW's, which must be in it: waiting\n"
+     "events, dead letters, what was delivered (so that it is known when it comes again), counts, the keys that "
+     "`subscribe`\n"
      "obtained, and how far Close's Event Log was read. What NEW has already stays as it is.\n"
      "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
      "was\n"
@@ -234,9 +235,8 @@ static const struct command commands[] = {
      "  --yes           do not ask\n",
      command_forget},
     {"forward", "[--follow]", "deliver what waits",
-     "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
-     "nothing\n"
-     "left to do. What the data plane does not take now stays, with the time of its next try.\n"
+     "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is\n"
+     "nothing left to do. What the data plane does not take now stays, with the time of its next try.\n"
      "\n"
      "  --follow   goes on until SIGTERM or SIGINT, and takes a changed configuration by itself: for systemd\n",
      command_forward},

@@ -68,6 +68,7 @@ int command_queue_status(int argc, char **argv);
 int command_queue_list(int argc, char **argv);
 int command_queue_show(int argc, char **argv);
 int command_queue_set_aside(int argc, char **argv);
+int command_queue_retry(int argc, char **argv);
 int command_queue_check(int argc, char **argv);
 int command_queue_move(int argc, char **argv);
 int command_queue_migrate(int argc, char **argv);

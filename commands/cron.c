@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -29,8 +31,64 @@
 struct cron_run {
     const struct config *config;
     struct cron_mark mark;
+    char *noted, *shared; /* which dead letters were told of: this machine's note, and that of all; NULL: none */
+    struct buffer told;   /* what is to be noted for each source; "": there is one database */
     struct cron_report *report;
 };
+
+/* ---- which dead letters were told of: where several machines share a queue, one tells of each. The newest one's id is
+ * noted; where sources are in databases of their own, whose ids count each for itself, that of each source behind it,
+ * in lines "ID SOURCE". ---- */
+
+static bool has_several_databases(const struct config *config)
+{
+    for (size_t i = 0; config->queue == QUEUE_POSTGRESQL && i < config->sources; i++) {
+        const char *url = config->source[i].queue_url;
+        if (url != NULL && (config->queue_url == NULL || strcmp(url, config->queue_url) != 0))
+            return true;
+    }
+    return false;
+}
+
+/* Up to which letter of a source was told, as this text has it. */
+static uint64_t letter_of(const char *noted, const char *source)
+{
+    for (const char *line = noted; line != NULL && *line != '\0'; line += strcspn(line, "\n") + 1) {
+        char *name;
+        uint64_t letter = strtoull(line, &name, 10);
+        size_t length = strcspn(name, "\n");
+        if (*name == ' ' && length == strlen(source) + 1 && memcmp(name + 1, source, length - 1) == 0)
+            return letter;
+        if (line[strcspn(line, "\n")] == '\0')
+            break;
+    }
+    return 0;
+}
+
+/* Without a note each of its letters is told of: rather once more than never. */
+static bool read_letters_of_sources(struct cron_run *run, struct facts *facts, struct queue *queue, struct error *why)
+{
+    bool good = true;
+    for (size_t i = 0; i < facts->sources; i++) {
+        const char *name = facts->source[i].name;
+        uint64_t here = letter_of(run->noted, name), shared = letter_of(run->shared, name);
+        uint64_t letter = here > shared ? here : shared;
+        struct error fault;
+        if (!facts_read_letters(facts, queue, name, &letter, &fault)) {
+            *why = fault;
+            good = false;
+        }
+        run->mark.letter = letter > run->mark.letter ? letter : run->mark.letter;
+        write_format(&run->told, "%020llu %s\n", (unsigned long long)letter, name);
+    }
+    return good;
+}
+
+static bool read_new_letters(struct cron_run *run, struct facts *facts, struct queue *queue, struct error *why)
+{
+    return has_several_databases(run->config) ? read_letters_of_sources(run, facts, queue, why)
+                                              : facts_read_letters(facts, queue, NULL, &run->mark.letter, why);
+}
 
 /* works: the queue could be used until now; why says why not. Returns the facts; NULL: memory is out. */
 static struct facts *look_for_problems(struct cron_run *run, bool works, struct error *why)
@@ -38,7 +96,7 @@ static struct facts *look_for_problems(struct cron_run *run, bool works, struct 
     struct queue *queue = works ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
     bool good = facts != NULL;
-    if (good && queue != NULL && !facts_read_letters(facts, queue, &run->mark.letter, why))
+    if (good && queue != NULL && !read_new_letters(run, facts, queue, why))
         cron_report_trouble(run->report, why->text);
     queue_close(queue);
     if (good && findings_judge(facts))
@@ -81,8 +139,6 @@ static bool forward_and_reconcile(struct cron_run *run, moment deadline, struct 
     return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
-/* ---- which dead letters were told of: where several machines share a queue, one tells of each ---- */
-
 #define TOLD "told"
 #define TOLD_LETTERS "letters"
 #define LETTERS_LOCK "letters.lock"
@@ -100,20 +156,45 @@ static struct kept *begin_letters(struct cron_run *run)
         kept_close(told);
         return NULL;
     }
-    char *text = files_read(directory, TOLD_LETTERS, NULL, NULL);
-    uint64_t letter = text == NULL ? 0 : strtoull(text, NULL, 10);
+    run->shared = files_read(directory, TOLD_LETTERS, NULL, NULL);
+    uint64_t letter = run->shared == NULL ? 0 : strtoull(run->shared, NULL, 10);
     run->mark.letter = letter > run->mark.letter ? letter : run->mark.letter;
-    free(text);
     return told;
 }
 
-static void end_letters(const struct cron_run *run, struct kept *told, bool are_told)
+/* What stands behind the first line of a note. */
+static const char *lines_of(const char *noted)
 {
-    char directory[FILES_PATH], text[32];
-    snprintf(text, sizeof text, "%020llu\n", (unsigned long long)run->mark.letter);
-    if (told != NULL && are_told && files_make_directory(directory, run->config->state_dir, TOLD, NULL))
-        kept_put(told, directory, TOLD_LETTERS, text, NULL); /* else they are told of twice */
+    const char *end = noted == NULL ? NULL : strchr(noted, '\n');
+    return end == NULL ? "" : end + 1;
+}
+
+/* Notes what was told, here and for all. before: what stood here. Returns false with errno when it cannot be noted
+ * here.
+ */
+static bool end_letters(struct cron_run *run, struct kept *told, bool are_told, uint64_t before)
+{
+    char directory[FILES_PATH];
+    bool looked = run->told.length > 0;
+    if (looked)
+        buffer_append(&run->told, "", 1);
+    looked = looked && !run->told.failed;
+    const char *lines = looked ? run->told.data : lines_of(run->noted);
+    struct buffer text = {.data = NULL};
+    write_format(&text, "%020llu\n%s", (unsigned long long)run->mark.letter, looked ? lines : lines_of(run->shared));
+    buffer_append(&text, "", 1);
+    if (told != NULL && are_told && !text.failed && files_make_directory(directory, run->config->state_dir, TOLD, NULL))
+        kept_put(told, directory, TOLD_LETTERS, text.data, NULL); /* else they are told of twice */
     kept_close(told);
+    bool good = cron_mark_write(run->config->state_dir, are_told ? run->mark.letter : before,
+                                are_told ? lines : lines_of(run->noted));
+    int error = errno;
+    buffer_free(&text);
+    buffer_free(&run->told);
+    free(run->noted);
+    free(run->shared);
+    errno = error;
+    return good;
 }
 
 /* What a queue requires that keeps something. */
@@ -128,16 +209,16 @@ static void run_once(struct cron_run *run, moment deadline)
     }
     kept_catch_up(run->config, NULL); /* the queue says it, where the database is away */
     cron_mark_read(directory, &run->mark);
+    run->noted = files_read(directory, "cron.last", NULL, NULL);
     bool works = forward_and_reconcile(run, deadline, &why);
     struct kept *told = begin_letters(run);
     uint64_t letter = run->mark.letter;
     struct facts *facts = look_for_problems(run, works, &why);
     alert_if_wrong(run->config);
+    machines_note(run->config, NULL);
     bool letters_told = cron_report_print(run->report, facts, directory);
     facts_free(facts);
-    end_letters(run, told, letters_told);
-    if (!cron_mark_write(directory, letters_told ? run->mark.letter : letter) &&
-        cron_report_problems(run->report) == 0) {
+    if (!end_letters(run, told, letters_told, letter) && cron_report_problems(run->report) == 0) {
         error_set(&why, "cannot write %.400s/cron.last: %s", directory, strerror(errno));
         cron_report_trouble(run->report, why.text);
         cron_report_print(run->report, NULL, directory);

@@ -281,13 +281,13 @@ int command_dead_list(int argc, char **argv)
         bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why);
         bool is_whole = !good || filter.ids_found == filter.id_count || filter.id_count == 0; /* or cut by a pager */
         good = good || why.text[0] == '\0';
-        session_close(&session);
         if (good && !list.json && list.lines == 0 && is_whole)
             fputs("no dead letter fits\n", stderr);
         if (good && !is_whole)
             error_set(&why, "%zu of the %zu that were named are not there, or do not fit",
                       filter.id_count - filter.ids_found, filter.id_count);
-        code = good && is_whole ? COMMAND_OK : session_failed(argv[0], &why);
+        code = session_missed(&session, argv[0], good && is_whole ? COMMAND_OK : session_failed(argv[0], &why));
+        session_close(&session);
     } else {
         code = session.code;
     }
@@ -442,7 +442,7 @@ static int run_action(struct dead_work *work, int argc, char **argv)
         return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
     if (!session_open(&work->session, argv[0]))
         return work->session.code;
-    int code = act_on_letters(work, argv[0]);
+    int code = session_missed(&work->session, argv[0], act_on_letters(work, argv[0]));
     session_close(&work->session);
     return code;
 }

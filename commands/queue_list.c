@@ -20,6 +20,7 @@ struct queue_listing {
     struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
+    bool failed; /* of a source, which was told */
     size_t lines;
 };
 
@@ -85,11 +86,15 @@ static bool list_all(struct queue_listing *list, const char *source, struct erro
         if (source != NULL && strcmp(names.at[i], source) != 0)
             continue;
         known = true;
-        good = list_source(list, names.at[i], &events, why);
+        if (!list_source(list, names.at[i], &events, why)) {
+            session_failed("queue list", why); /* those of other sources may be elsewhere */
+            list->failed = true;
+        }
     }
     if (good && !known && source != NULL) {
-        error_set(why, "the queue knows no source %.64s", source);
         good = false;
+        if (!queue_missed(list->session.queue, why))
+            error_set(why, "the queue knows no source %.64s", source);
     }
     queue_names_free(&names);
     events_free(&events);
@@ -111,10 +116,12 @@ int command_queue_list(int argc, char **argv)
     if (!session_open(&list.session, argv[0]))
         return list.session.code;
     bool good = list_all(&list, source, &why);
-    session_close(&list.session);
-    if (good && !list.json && list.lines == 0)
+    if (good && !list.failed && !list.json && list.lines == 0)
         fputs("nothing waits\n", stderr);
-    return good ? COMMAND_OK : session_failed(argv[0], &why);
+    int code = !good ? session_failed(argv[0], &why) : list.failed ? COMMAND_FAILED : COMMAND_OK;
+    code = source != NULL ? code : session_missed(&list.session, argv[0], code);
+    session_close(&list.session);
+    return code;
 }
 
 /* ---- queue set-aside: makes a waiting event a dead letter. The process that has claimed the queue carries it out, on

@@ -112,12 +112,19 @@ static bool is_meant(const struct source_facts *source, const char *only)
 
 static void print_all(const struct facts *facts, const char *only)
 {
-    size_t shown = 0;
+    size_t shown = 0, away = 0;
     for (const struct source_facts *source = facts->source; source < facts->source + facts->sources; source++) {
         if (only == NULL ? !matters(source) : !is_meant(source, only))
             continue;
         shown++;
         printf("source %s%s\n", source->name, source->source != NULL ? "" : " (not in the configuration)");
+        if (source->away.text[0] != '\0') {
+            fputs("  not looked into ", stdout);
+            plain_column(stdout, source->away.text, 0);
+            fputs("\n\n", stdout);
+            away++;
+            continue;
+        }
         print_counts(&source->counts, facts->now_ms);
         if (source->tally.nul_replaced > 0)
             printf("  %-15s %llu delivered events, for a warehouse: see `nul`\n", "U+0000 replaced",
@@ -132,7 +139,7 @@ static void print_all(const struct facts *facts, const char *only)
         putchar('\n');
     }
     if (shown > 1) {
-        puts("in all");
+        puts(away > 0 ? "in all others" : "in all");
         print_counts(&facts->all, facts->now_ms);
         putchar('\n');
     }
@@ -193,6 +200,11 @@ static void add_complete(struct json_object *object, const struct source_facts *
 static struct json_object *make_source(const struct source_facts *source, int64_t now_ms)
 {
     struct json_object *object = output_new();
+    if (source->away.text[0] != '\0') { /* numbers that are not known are not 0 */
+        output_text(object, "not_looked_into", source->away.text);
+        output_bool(object, "configured", source->source != NULL);
+        return object;
+    }
     add_counts(object, &source->counts, now_ms);
     add_failure(object, &source->notes, now_ms);
     output_number(object, "identify_refused", source->tally.identify_refused);
@@ -243,13 +255,37 @@ static bool keeps_events(struct queue *queue, struct error *why)
     return keeps;
 }
 
+/* Whether what failed are servers of some sources, beside which others can be looked into. */
+static bool look_at_some(const struct facts *facts)
+{
+    bool some = false, failed = !facts->queue_works;
+    for (size_t i = 0; i < facts->sources; i++) {
+        some = some || facts->source[i].away.text[0] != '\0';
+        failed = failed || (facts->source[i].away.text[0] == '\0' && facts->source[i].close_why.text[0] != '\0');
+    }
+    return some && !failed;
+}
+
+/* Sets why to the sources that could not be looked into, with the first one's reason; "": none. */
+static void find_away(const struct facts *facts, const char *only, struct error *why)
+{
+    error_set(why, "%s", "");
+    for (size_t i = facts->sources; i-- > 0;) {
+        struct error before = *why;
+        const struct source_facts *source = &facts->source[i];
+        if (source->away.text[0] != '\0' && is_meant(source, only))
+            error_set(why, "not looked into: source %.64s: %.200s%s%.200s", source->name, source->away.text,
+                      before.text[0] == '\0' ? "" : "; ", before.text);
+    }
+}
+
 static bool print_status(struct facts *facts, bool json, const char *only, struct error *why)
 {
     error_set(why, "out of memory");
     if (facts == NULL || !findings_judge(facts))
         return false;
     error_set(why, "%s", facts_failure(facts));
-    if (why->text[0] != '\0')
+    if (why->text[0] != '\0' && !look_at_some(facts))
         return false;
     bool known = only == NULL;
     for (size_t i = 0; i < facts->sources; i++)
@@ -261,7 +297,8 @@ static bool print_status(struct facts *facts, bool json, const char *only, struc
         output_print(make_all(facts, only));
     else
         print_all(facts, only);
-    return true;
+    find_away(facts, only, why);
+    return why->text[0] == '\0';
 }
 
 int command_queue_status(int argc, char **argv)

@@ -291,6 +291,15 @@ bool session_open(struct session *session, const char *command)
     return give_up(session, command, &why);
 }
 
+int session_missed(const struct session *session, const char *command, int code)
+{
+    struct error words;
+    if (session->queue == NULL || !queue_missed(session->queue, &words))
+        return code;
+    fprintf(stderr, "%s: not looked into: %s\n", command, words.text);
+    return code == COMMAND_OK ? COMMAND_FAILED : code;
+}
+
 void session_close(struct session *session)
 {
     queue_close(session->queue);
@@ -324,7 +333,7 @@ bool session_knows_source(struct queue *queue, const char *name, bool *known, st
     for (size_t i = 0; i < names.count; i++)
         *known = *known || strcmp(names.at[i], name) == 0;
     queue_names_free(&names);
-    return true;
+    return *known || !queue_missed(queue, why);
 }
 
 int session_read_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
@@ -338,6 +347,7 @@ static const char *find_source_of(struct queue *queue, uint64_t id, const struct
                                   struct events *events, struct error *why)
 {
     char several[200] = "";
+    struct error missed;
     const char *source = NULL;
     size_t having = 0;
     for (size_t i = 0; i < names->count; i++) {
@@ -354,7 +364,10 @@ static const char *find_source_of(struct queue *queue, uint64_t id, const struct
     }
     if (having == 1)
         return source;
-    if (having == 0)
+    if (having == 0 && queue_missed(queue, &missed))
+        error_set(why, "no event %" PRIu64 " waits where it could be looked for; not looked into: %.400s", id,
+                  missed.text);
+    else if (having == 0)
         error_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
                   wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
     else

@@ -317,12 +317,13 @@ int command_dead_show(int argc, char **argv)
     if (!session_open(&session, argv[0]))
         return session.code;
     int found = queue_letters(session.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);
-    queue_close(session.queue); /* what is shown is a copy: the terminal may take its time */
-    session.queue = NULL;
     if (found == 0 || (found > 0 && letters.at[0].id != id)) {
         error_set(&why, "there is no dead letter %" PRIu64 " (any more)", id);
+        session_missed(&session, argv[0], COMMAND_FAILED);
         found = 0;
     }
+    queue_close(session.queue); /* what is shown is a copy: the terminal may take its time */
+    session.queue = NULL;
     bool good = found > 0 && show_letter(session.config, &letters.at[0], &why);
     letters_free(&letters);
     session_close(&session);

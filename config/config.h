@@ -177,6 +177,10 @@ const char *config_certificates(const struct config *config);
  * masked. */
 void config_print(const struct config *config, FILE *out);
 
+/* Writes a line "SOURCE KEY HASH" for each key that machines which share a queue must have alike; SOURCE is "-" where
+ * the key stands at top level. No value can be told from its hash, unless it can be guessed. */
+void config_print_hashes(const struct config *config, FILE *out);
+
 /* Writes the table of keys for docs/configuration.md in Markdown. */
 void config_print_keys(FILE *out);
 

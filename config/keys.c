@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/program_name.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "config/keyring.h"
@@ -138,6 +139,7 @@ const char *key_variable(const struct key *key, bool from_file, char out[static 
 
 /* ---- printing: `check`'s output, and docs/configuration.md's table of keys ---- */
 
+#define HASH_BYTES 8
 #define TAIL 4         /* characters of a secret shown to tell it from another */
 #define LONG_ENOUGH 16 /* minimum length for showing them */
 
@@ -266,6 +268,57 @@ void config_print(const struct config *config, FILE *out)
             if (keys[i].scope != SCOPE_PROGRAM)
                 print_key(config, &keys[i], source, out);
         }
+    }
+}
+
+/* ---- what machines must have alike ---- */
+
+/* What decides what becomes of an event; addresses of one database may differ, and so may files' places. */
+static bool is_shared(const struct key *key)
+{
+    static const char *const of_program[] = {"queue_retention", "dead_retention", "dedupe_window",
+                                             "poison_after",    "deliver_rate",   "max_body"};
+    for (size_t i = 0; i < sizeof of_program / sizeof *of_program; i++) {
+        if (strcmp(of_program[i], key->name) == 0)
+            return true;
+    }
+    return key->scope != SCOPE_PROGRAM && key->type != &type_queue_url && !key->type->path;
+}
+
+/* Of the words of its values, so that it does not matter in how many lines they stand. */
+static void print_hash(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    unsigned char sum[SHA256_BYTES];
+    char digits[2 * HASH_BYTES + 1];
+    struct hmac hmac;
+    const char *name = source == TOP ? "-" : config->source[source].name;
+    const struct setting *setting = settings_effective(config, key, source, NULL);
+    hmac_begin(&hmac, key->name, strlen(key->name));
+    hmac_add(&hmac, name, strlen(name));
+    for (bool first = true; first || setting != NULL; first = false) {
+        size_t length;
+        for (const char *rest = setting == NULL ? key->standard : setting->value, *word;
+             (word = value_word(&rest, &length)) != NULL;) {
+            hmac_add(&hmac, "", 1);
+            hmac_add(&hmac, word, length);
+        }
+        setting = setting == NULL ? NULL : settings_effective(config, key, source, setting);
+    }
+    hmac_end(&hmac, sum);
+    text_hex_encode(sum, HASH_BYTES, digits);
+    digits[2 * HASH_BYTES] = '\0';
+    fprintf(out, "%s %s %s\n", name, key->name, digits);
+}
+
+void config_print_hashes(const struct config *config, FILE *out)
+{
+    size_t count;
+    const struct key *key = keys_all(&count);
+    for (; count > 0; count--, key++) {
+        if (is_shared(key) && key->scope == SCOPE_PROGRAM)
+            print_hash(config, key, TOP, out);
+        for (size_t source = 0; is_shared(key) && key->scope != SCOPE_PROGRAM && source < config->sources; source++)
+            print_hash(config, key, source, out);
     }
 }
 

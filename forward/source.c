@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "forward/forward.h"
 #include "forward/forward_private.h"
 #include "forward/post.h"
+#include "kept/kept.h"
 
 #define READ_AHEAD 65536  /* events in flight at most */
 #define READ_ALWAYS 16384 /* so many are read even if lanes are put off, where appends wait: they must learn it */
@@ -370,36 +372,48 @@ bool source_is_sending(const struct source_pipeline *pipeline)
 
 /* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
  * now. The process that forwards learns it from a file in the state directory, by the time of its last change, and need
- * not sit out its wait. When that is wrong, one event is tried too early. */
+ * not sit out its wait; where machines share the queue, from a file that all of them get. When that is wrong, one event
+ * is tried too early. */
 
-#define MENDED_PATH 4096
+#define TOLD "told"
+#define MENDED "mended"
 
-static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
+static bool tell_machines(const struct config *config)
 {
-    if (config_state_dir(config) == NULL || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
-        return NULL;
-    return out;
+    char directory[FILES_PATH], text[32];
+    struct kept *kept = kept_open(config, NULL);
+    snprintf(text, sizeof text, "%lld\n", (long long)clock_unix_ms());
+    bool good = kept != NULL && files_make_directory(directory, config->state_dir, TOLD, NULL) &&
+                kept_look(kept, NULL) && kept_put(kept, directory, MENDED, text, NULL);
+    kept_close(kept);
+    return good;
 }
 
 bool forward_mended(const struct config *config)
 {
-    char path[MENDED_PATH];
-    if (mended_path(config, path) == NULL)
+    char path[FILES_PATH];
+    if (config_state_dir(config) == NULL ||
+        snprintf(path, sizeof path, "%s/" MENDED, config->state_dir) >= (int)sizeof path)
         return false;
     int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     bool good = file >= 0 && futimens(file, NULL) == 0;
     if (file >= 0)
         close(file);
-    return good;
+    return kept_is_shared(config) ? tell_machines(config) && good : good;
 }
 
 bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 {
-    char path[MENDED_PATH];
-    struct stat file;
-    if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
-        return false;
-    return clock_timespec_ms(file.st_mtim) > unix_ms;
+    static const char *const names[] = {MENDED, TOLD "/" MENDED};
+    bool since = false;
+    for (size_t i = 0; config_state_dir(pipeline->config) != NULL && i < sizeof names / sizeof *names; i++) {
+        char path[FILES_PATH];
+        struct stat file;
+        if (snprintf(path, sizeof path, "%s/%s", pipeline->config->state_dir, names[i]) < (int)sizeof path &&
+            stat(path, &file) == 0)
+            since = since || clock_timespec_ms(file.st_mtim) > unix_ms;
+    }
+    return since;
 }
 
 /* Since when a failure puts something off, at least in one lane; Unix time; 0: nothing is. */

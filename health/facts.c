@@ -154,14 +154,17 @@ static bool list_sources(struct facts *facts, const struct strings *names)
     return true;
 }
 
-bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why)
+bool facts_read_letters(struct facts *facts, struct queue *queue, const char *source, uint64_t *after,
+                        struct error *why)
 {
     struct letters letters = {0};
     int n;
-    while ((n = queue_letters(queue, NULL, *after, LETTERS_AT_ONCE, LETTERS_BYTES_AT_ONCE, &letters, why)) > 0) {
+    while ((n = queue_letters(queue, source, *after, LETTERS_AT_ONCE, LETTERS_BYTES_AT_ONCE, &letters, why)) > 0) {
         const struct letter *newest = &letters.at[n - 1];
         facts->new_letters += (size_t)n;
-        error_set(&facts->newest_letter, "source %.64s: %.300s", newest->source, newest->reason);
+        if (newest->died_ms >= facts->newest_died_ms)
+            error_set(&facts->newest_letter, "source %.64s: %.300s", newest->source, newest->reason);
+        facts->newest_died_ms = newest->died_ms > facts->newest_died_ms ? newest->died_ms : facts->newest_died_ms;
         *after = newest->id;
     }
     letters_free(&letters);

@@ -51,6 +51,7 @@ struct facts {
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_setup setup; /* of a server that keeps it */
+    struct error machines;    /* machines_compare's; "": they are alike, or nobody looked */
     struct queue_room room;   /* what takes room in it; all zero: not known */
     struct tally nowhere;     /* what is counted of no source */
     char left_over[256];      /* a source that is not configured, of which Close's side is still kept; "": none is */
@@ -63,6 +64,7 @@ struct facts {
     int64_t watching_since_ms;  /* since when a process looks at the facts again and again; 0: this one does not */
     size_t new_letters;         /* dead letters that facts_read_letters found */
     struct error newest_letter; /* "source NAME: REASON" */
+    int64_t newest_died_ms;     /* when it died */
 
     struct finding *found; /* set by findings_judge */
     size_t found_count;
@@ -74,9 +76,19 @@ struct facts {
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
 
-/* Counts the dead letters beyond an id, which becomes that of the newest: those that are new since it was asked last.
- * Returns false with the reason. */
-bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why);
+/* Counts the dead letters of a source or (NULL) of all beyond an id, which becomes that of the newest: those that are
+ * new since it was asked last. Returns false with the reason. */
+bool facts_read_letters(struct facts *facts, struct queue *queue, const char *source, uint64_t *after,
+                        struct error *why);
+
+/* ---- machines.c: the configurations of the machines that share a queue ---- */
+
+/* Notes this machine's, once an hour and when it is another one. host: its name; NULL: what it is called. Blocks for
+ * some seconds at most. Returns false when it could not be noted. Nothing is to be noted where nothing is shared. */
+bool machines_note(const struct config *config, const char *host);
+
+/* Adds to words which keys other machines have otherwise. Values are never told. */
+void machines_compare(const struct config *config, const char *host, struct error *words);
 
 /* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
 void facts_leave_out_empty(struct facts *facts);

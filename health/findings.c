@@ -398,6 +398,8 @@ static const struct kind {
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
     {"queue_setup", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK, judge_queue_setup, 0, "", ""},
+    {"machines_differ", SEVERITY_WORRY, false, TOPIC_OWN, VIEW_CHECK, judge_machines_differ, 0,
+     "make these keys the same on all machines: what becomes of an event depends on which one forwards it", ""},
     {"state_dir_shared", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY | VIEW_QUEUE_STATUS,
      judge_state_dir_shared, 0, "give each configuration a state_dir of its own", ""},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},

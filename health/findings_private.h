@@ -20,6 +20,7 @@ enum finding_outcome judged_found(const struct judged *judged, const char *forma
 
 /* of the server that keeps the queue, and of sources with queues of their own */
 enum finding_outcome judge_queue_setup(const struct judged *judged);
+enum finding_outcome judge_machines_differ(const struct judged *judged);
 enum finding_outcome judge_queue_partly_broken(const struct judged *judged);
 
 /* of dead letters */

@@ -120,3 +120,9 @@ enum finding_outcome judge_queue_setup(const struct judged *judged)
     const char *worry = judged->facts->setup.worry.text;
     return worry[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "the database of the queue: %.480s", worry);
 }
+
+enum finding_outcome judge_machines_differ(const struct judged *judged)
+{
+    const char *words = judged->facts->machines.text;
+    return words[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "%.511s", words);
+}

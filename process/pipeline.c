@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "closeapi/closeapi.h"
 #include "forward/forward.h"
+#include "health/facts.h"
 #include "kept/kept.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
@@ -288,6 +289,7 @@ static void *run_pipeline(void *context)
     bool on = open_until_it_works(pipeline);
     if (on) {
         queue_join(pipeline->stages.queue);
+        machines_note(pipeline->config, NULL); /* where the database is away now, cron does */
         start_reconciler(pipeline);
     }
     while (on)

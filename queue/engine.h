@@ -49,6 +49,7 @@ struct engine {
 
 struct inspection {
     bool (*names)(void *state, struct strings *names, struct error *why);
+    bool (*missed)(void *state, struct error *words); /* NULL: all or nothing can be looked into */
     bool (*count)(void *state, const char *source, struct counts *counts, struct error *why);
     bool (*room)(void *state, struct queue_room *room, struct error *why);
     bool (*look_known)(void *state, const char *source, const struct identity *identities, size_t count,
@@ -84,6 +85,7 @@ struct queue {
     const struct engine *engine;
     void *state;                 /* NULL: closed by queue_rest */
     const struct config *config; /* borrowed; used to open it again */
+    struct error missed;         /* before queue_rest; "": nothing */
 };
 
 /* The engine behind a value of the key `queue`; NULL: the program was built without it. */

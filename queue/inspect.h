@@ -65,9 +65,14 @@ struct queue_room {
  * queue. Results read before stay valid. */
 void queue_rest(struct queue *queue);
 
-/* The sources in the queue, configured or not. The caller frees with queue_names_free. */
+/* The sources in the queue, configured or not. The caller frees with queue_names_free. Where sources have queues of
+ * their own: of those that can be looked into, as queue_letters of all sources; queue_missed says what was left out.
+ * Returns false when none can. */
 bool queue_names(struct queue *queue, struct strings *names, struct error *why);
 void queue_names_free(struct strings *names);
+
+/* Whether queues could not be looked into since queue_open: "source two: REASON", for people. */
+bool queue_missed(struct queue *queue, struct error *words);
 
 /* Counts of one source; all zero for one that the queue does not have. */
 bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct error *why);
@@ -119,7 +124,8 @@ int queue_list(struct queue *queue, const char *source, uint64_t after, size_t m
                struct events *found, struct error *why);
 
 /* Reads dead letters after the id `after`, oldest first, of one source or (NULL) of all, at most max_count and
- * max_bytes together (the first is always returned). */
+ * max_bytes together (the first is always returned). Of one source, `after` may have been told when its queue stood in
+ * another place among those of a configuration. */
 int queue_letters(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                   struct letters *found, struct error *why);
 void letters_free(struct letters *letters);

@@ -53,6 +53,7 @@ struct queue *queue_open(const struct config *config, struct error *why)
         error_set(why, "out of memory");
         return NULL;
     }
+    queue->missed.text[0] = '\0';
     queue->engine = routes_are_needed(config) ? &queue_engine_routes : engines[config->queue];
     queue->config = config;
     queue->state = queue->engine->open(config, why);
@@ -311,10 +312,22 @@ void letters_free(struct letters *letters)
 
 /* ---- inspecting ---- */
 
+bool queue_missed(struct queue *queue, struct error *words)
+{
+    const struct inspection *inspection = queue->state == NULL ? NULL : queue->engine->inspection;
+    if (inspection != NULL && inspection->missed != NULL && inspection->missed(queue->state, words))
+        return true;
+    *words = queue->missed;
+    return words->text[0] != '\0';
+}
+
 void queue_rest(struct queue *queue)
 {
+    struct error words;
     if (queue->engine->inspection == NULL || queue->state == NULL)
         return;
+    if (queue_missed(queue, &words))
+        queue->missed = words;
     queue->engine->close(queue->state);
     queue->state = NULL;
 }

@@ -43,7 +43,7 @@ struct route *route_of(struct routes *routes, const char *source)
 
 /* ---- opening ---- */
 
-/* The place of the top level's queue_url first: the ids of dead letters begin there (routes_inspect.c). Returns false
+/* The place of the top level's queue_url first: the ids of dead letters begin there (routes_letters.c). Returns false
  * when memory is out. */
 static bool add_route(struct routes *routes, const char *url)
 {

@@ -28,6 +28,7 @@ struct route {
     atomic_bool claimed; /* else the forwarder makes no such call */
     moment away_until;   /* of inspection: it failed a moment ago, and is not asked before */
     struct error away;   /* how */
+    struct error missed; /* why it was left out of what was asked of all; "": it never was */
 };
 
 struct routes {
@@ -68,6 +69,24 @@ void routes_join(void *state);
 bool routes_claim(void *state, struct error *why);
 bool routes_is_lost(void *state);
 
-extern const struct inspection routes_inspection; /* routes_inspect.c */
+/* ---- routes_inspect.c ---- */
+
+extern const struct inspection routes_inspection;
+
+/* Whether a place may be asked; else false with the reason. */
+bool route_may_ask(const struct route *route, struct error *why);
+
+/* Notes whether a call on it worked. Returns that. */
+bool route_asked(struct route *route, bool good, struct error *why);
+
+/* Where a source is that may not be configured any more. */
+struct route *routes_find(struct routes *routes, const char *source);
+
+/* ---- routes_letters.c ---- */
+
+int routes_letters(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                   struct letters *found, struct error *why);
+bool routes_replay(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why);
+bool routes_discard(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why);
 
 #endif

@@ -8,17 +8,12 @@
 
 #define AWAY_MS 2000
 
-/* Ids of dead letters count in each place by themselves: so much is added for each place before it. In decimal digits,
- * for people read them. */
-#define PLACE_IDS UINT64_C(1000000000000)
-
 static const struct inspection *inspection_of(const struct routes *routes)
 {
     return routes->engine->inspection;
 }
 
-/* Whether it may be asked; else false with the reason. */
-static bool may_ask(const struct route *route, struct error *why)
+bool route_may_ask(const struct route *route, struct error *why)
 {
     if (clock_now() >= route->away_until)
         return true;
@@ -27,8 +22,7 @@ static bool may_ask(const struct route *route, struct error *why)
     return false;
 }
 
-/* Notes whether the call worked. Returns that. */
-static bool asked(struct route *route, bool good, struct error *why)
+bool route_asked(struct route *route, bool good, struct error *why)
 {
     if (good)
         return true;
@@ -45,22 +39,21 @@ static bool lists(const struct route *route, const char *source, bool *good, str
 {
     struct strings names = {NULL, 0};
     bool found = false;
-    *good = may_ask(route, why) && inspection_of(route->routes)->names(route->state, &names, why);
+    *good = route_may_ask(route, why) && inspection_of(route->routes)->names(route->state, &names, why);
     for (size_t i = 0; i < names.count; i++)
         found |= strcmp(names.at[i], source) == 0;
     queue_names_free(&names);
     return found;
 }
 
-/* Where a source is that may not be configured any more. */
-static struct route *find_route(struct routes *routes, const char *source)
+struct route *routes_find(struct routes *routes, const char *source)
 {
     bool good;
     for (size_t i = 0; config_source(routes->config, source) == NULL && i < routes->count; i++) {
         struct error why;
         if (lists(&routes->route[i], source, &good, &why))
             return &routes->route[i];
-        asked(&routes->route[i], good, &why);
+        route_asked(&routes->route[i], good, &why);
     }
     return route_of(routes, source);
 }
@@ -68,15 +61,16 @@ static struct route *find_route(struct routes *routes, const char *source)
 /* NULL with the reason: it did not answer a moment ago. */
 static struct route *ask_route(void *state, const char *source, struct error *why)
 {
-    struct route *route = find_route(state, source);
-    return may_ask(route, why) ? route : NULL;
+    struct route *route = routes_find(state, source);
+    return route_may_ask(route, why) ? route : NULL;
 }
 
 static bool routes_count(void *state, const char *source, struct counts *counts, struct error *why)
 {
     struct route *route = ask_route(state, source, why);
     *counts = (struct counts){.accepted = 0};
-    return route != NULL && asked(route, inspection_of(route->routes)->count(route->state, source, counts, why), why);
+    return route != NULL &&
+           route_asked(route, inspection_of(route->routes)->count(route->state, source, counts, why), why);
 }
 
 static bool routes_look_known(void *state, const char *source, const struct identity *identities, size_t count,
@@ -84,14 +78,16 @@ static bool routes_look_known(void *state, const char *source, const struct iden
 {
     struct route *route = ask_route(state, source, why);
     return route != NULL &&
-           asked(route, inspection_of(route->routes)->look_known(route->state, source, identities, count, known, why),
-                 why);
+           route_asked(route,
+                       inspection_of(route->routes)->look_known(route->state, source, identities, count, known, why),
+                       why);
 }
 
 static bool routes_notes(void *state, const char *source, struct notes *notes, struct error *why)
 {
     struct route *route = ask_route(state, source, why);
-    return route != NULL && asked(route, inspection_of(route->routes)->notes(route->state, source, notes, why), why);
+    return route != NULL &&
+           route_asked(route, inspection_of(route->routes)->notes(route->state, source, notes, why), why);
 }
 
 static int routes_list(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -102,7 +98,7 @@ static int routes_list(void *state, const char *source, uint64_t after, size_t m
     if (route == NULL)
         return -1;
     int count = inspection_of(route->routes)->list(route->state, source, after, max_count, max_bytes, found, why);
-    asked(route, count >= 0, why);
+    route_asked(route, count >= 0, why);
     return count;
 }
 
@@ -135,7 +131,10 @@ static bool routes_names(void *state, struct strings *names, struct error *why)
     for (size_t i = 0; i < routes->count; i++) {
         struct route *route = &routes->route[i];
         struct strings more = {NULL, 0};
-        bool good = may_ask(route, why) && asked(route, inspection_of(routes)->names(route->state, &more, why), why);
+        bool good = route_may_ask(route, why) &&
+                    route_asked(route, inspection_of(routes)->names(route->state, &more, why), why);
+        if (!good)
+            route->missed = route->away;
         if (good && !add_names(names, &more)) {
             error_set(why, "out of memory");
             good = false;
@@ -146,6 +145,20 @@ static bool routes_names(void *state, struct strings *names, struct error *why)
     return any;
 }
 
+static bool routes_missed(void *state, struct error *words)
+{
+    struct routes *routes = state;
+    words->text[0] = '\0';
+    for (size_t i = 0; i < routes->count; i++) {
+        struct route *route = &routes->route[i];
+        struct error before = *words;
+        if (route->missed.text[0] != '\0')
+            error_set(words, "%.250s%ssource %.40s%s: %.180s", before.text, before.text[0] == '\0' ? "" : "; ",
+                      route->config.source[0].name, route->config.sources > 1 ? " and others" : "", route->missed.text);
+    }
+    return words->text[0] != '\0';
+}
+
 /* Of the places that answer, as above. */
 static bool routes_room(void *state, struct queue_room *room, struct error *why)
 {
@@ -154,7 +167,8 @@ static bool routes_room(void *state, struct queue_room *room, struct error *why)
     for (size_t i = 0; i < routes->count; i++) {
         struct route *route = &routes->route[i];
         struct queue_room one = {.used = 0};
-        if (!may_ask(route, why) || !asked(route, inspection_of(routes)->room(route->state, &one, why), why))
+        if (!route_may_ask(route, why) ||
+            !route_asked(route, inspection_of(routes)->room(route->state, &one, why), why))
             continue;
         room->used += one.used;
         room->letters += one.letters;
@@ -174,7 +188,8 @@ static bool routes_is_owned(void *state, bool *owned, struct error *words, struc
         struct route *route = &routes->route[i];
         struct error one = {0}, before = *words;
         bool here = false;
-        if (!may_ask(route, why) || !asked(route, inspection_of(routes)->is_owned(route->state, &here, &one, why), why))
+        if (!route_may_ask(route, why) ||
+            !route_asked(route, inspection_of(routes)->is_owned(route->state, &here, &one, why), why))
             error_set(&one, "not known");
         else
             any = true;
@@ -190,7 +205,7 @@ static bool each_is_good(struct routes *routes, bool (*look)(void *state, struct
 {
     for (size_t i = 0; i < routes->count; i++) {
         struct route *route = &routes->route[i];
-        if (may_ask(route, NULL) && !look(route->state, words)) {
+        if (route_may_ask(route, NULL) && !look(route->state, words)) {
             error_prefix(words, "source %.40s: ", route->config.source[0].name);
             return false;
         }
@@ -206,7 +221,8 @@ static bool routes_describe(void *state, struct queue_setup *setup, struct error
     for (size_t i = 0; i < routes->count; i++) {
         struct route *route = &routes->route[i];
         struct queue_setup one = {.worry = {.text = ""}};
-        if (!may_ask(route, why) || !asked(route, inspection_of(routes)->describe(route->state, &one, why), why))
+        if (!route_may_ask(route, why) ||
+            !route_asked(route, inspection_of(routes)->describe(route->state, &one, why), why))
             continue;
         routes_add_setup(setup, &one, route);
         any = true;
@@ -228,7 +244,8 @@ static bool routes_has_room(void *state, struct error *words)
         struct route *route = &routes->route[i];
         struct queue_room room;
         struct error why;
-        if (!may_ask(route, NULL) || !asked(route, inspection_of(routes)->room(route->state, &room, &why), &why))
+        if (!route_may_ask(route, NULL) ||
+            !route_asked(route, inspection_of(routes)->room(route->state, &room, &why), &why))
             continue;
         good = inspection_of(routes)->has_room(route->state, words);
         if (!good)
@@ -243,76 +260,13 @@ static bool routes_can_be_settled(void *state, struct error *words)
     return each_is_good(state, inspection_of(state)->can_be_settled, words);
 }
 
-/* ---- dead letters ---- */
-
-static int routes_letters(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-                          struct letters *found, struct error *why)
-{
-    struct routes *routes = state;
-    struct route *of = source == NULL ? NULL : find_route(routes, source);
-    int count = 0;
-    letters_clear(found);
-    for (size_t i = after / PLACE_IDS; count == 0 && i < routes->count; i++) {
-        struct route *route = &routes->route[i];
-        uint64_t first = (uint64_t)i * PLACE_IDS;
-        if (of != NULL && of != route)
-            continue;
-        count = !may_ask(route, why)
-                    ? -1
-                    : inspection_of(routes)->letters(route->state, source, after > first ? after - first : 0, max_count,
-                                                     max_bytes, found, why);
-        asked(route, count >= 0, why);
-        for (int n = 0; n < count; n++)
-            found->at[n].id += first;
-    }
-    return count;
-}
-
-/* A transaction for each place. */
-static bool change_letters(struct routes *routes,
-                           bool (*change)(void *state, const uint64_t *ids, size_t count, size_t *done,
-                                          struct error *why),
-                           const uint64_t *ids, size_t count, size_t *done, struct error *why)
-{
-    bool good = true;
-    uint64_t *some = calloc(count + 1, sizeof *some);
-    *done = 0;
-    if (some == NULL) {
-        error_set(why, "out of memory");
-        return false;
-    }
-    for (size_t i = 0; good && i < routes->count; i++) {
-        struct route *route = &routes->route[i];
-        size_t somes = 0, changed = 0;
-        for (size_t n = 0; n < count; n++) {
-            if (ids[n] / PLACE_IDS == i)
-                some[somes++] = ids[n] % PLACE_IDS;
-        }
-        if (somes > 0)
-            good = may_ask(route, why) && asked(route, change(route->state, some, somes, &changed, why), why);
-        *done += changed;
-    }
-    free(some);
-    return good;
-}
-
-static bool routes_replay(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why)
-{
-    return change_letters(state, inspection_of(state)->replay, ids, count, done, why);
-}
-
-static bool routes_discard(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why)
-{
-    return change_letters(state, inspection_of(state)->discard, ids, count, done, why);
-}
-
 /* ---- requests: their numbers say where they are, as in routes.c ---- */
 
 static bool routes_ask(void *state, const struct queue_request *request, int64_t *number, struct error *why)
 {
     struct routes *routes = state;
     struct route *route = ask_route(routes, request->source, why);
-    if (route == NULL || !asked(route, inspection_of(routes)->ask(route->state, request, number, why), why))
+    if (route == NULL || !route_asked(route, inspection_of(routes)->ask(route->state, request, number, why), why))
         return false;
     *number = *number * (int64_t)routes->count + (route - routes->route);
     return true;
@@ -322,7 +276,7 @@ static void routes_remind(void *state)
 {
     struct routes *routes = state;
     for (size_t i = 0; i < routes->count; i++) {
-        if (may_ask(&routes->route[i], NULL))
+        if (route_may_ask(&routes->route[i], NULL))
             inspection_of(routes)->remind(routes->route[i].state);
     }
 }
@@ -332,17 +286,17 @@ static bool routes_answer(void *state, int64_t number, enum queue_answer *answer
 {
     struct routes *routes = state;
     struct route *route = &routes->route[(size_t)number % routes->count];
-    return asked(route,
-                 inspection_of(routes)->answer(route->state, number / (int64_t)routes->count, answer, words, why), why);
+    return route_asked(
+        route, inspection_of(routes)->answer(route->state, number / (int64_t)routes->count, answer, words, why), why);
 }
 
 static bool routes_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct error *why)
 {
     struct routes *routes = state;
     struct route *route = &routes->route[(size_t)number % routes->count];
-    return asked(route,
-                 inspection_of(routes)->withdraw(route->state, number / (int64_t)routes->count, always, withdrawn, why),
-                 why);
+    return route_asked(
+        route, inspection_of(routes)->withdraw(route->state, number / (int64_t)routes->count, always, withdrawn, why),
+        why);
 }
 
 /* ---- the rest ---- */
@@ -403,8 +357,8 @@ static bool routes_check(void *state, void (*report)(void *context, const char *
         struct error reason = {0};
         size_t here = 0;
         bool good =
-            may_ask(route, &reason) &&
-            asked(route, inspection_of(routes)->check(route->state, report, context, &here, &reason), &reason) &&
+            route_may_ask(route, &reason) &&
+            route_asked(route, inspection_of(routes)->check(route->state, report, context, &here, &reason), &reason) &&
             find_stranded(route, report, context, &here, &reason);
         *faults += here;
         if (!good)
@@ -444,7 +398,7 @@ static void routes_wake(void *state)
 {
     struct routes *routes = state;
     for (size_t i = 0; i < routes->count; i++) {
-        if (may_ask(&routes->route[i], NULL))
+        if (route_may_ask(&routes->route[i], NULL))
             inspection_of(routes)->wake(routes->route[i].state);
     }
 }
@@ -456,13 +410,15 @@ static bool routes_probe(void *state, bool serves, struct error *why)
     bool any = false;
     for (size_t i = 0; i < routes->count; i++) {
         struct route *route = &routes->route[i];
-        any |= may_ask(route, why) && asked(route, inspection_of(routes)->probe(route->state, serves, why), why);
+        any |= route_may_ask(route, why) &&
+               route_asked(route, inspection_of(routes)->probe(route->state, serves, why), why);
     }
     return any;
 }
 
 const struct inspection routes_inspection = {
     .names = routes_names,
+    .missed = routes_missed,
     .count = routes_count,
     .room = routes_room,
     .look_known = routes_look_known,

@@ -248,7 +248,7 @@ struct cron_mark {
 /* Reads the file; what cannot be read is 0. */
 void cron_mark_read(const char *state_dir, struct cron_mark *mark);
 
-/* Writes the file with the current time. Returns false with errno. */
-bool cron_mark_write(const char *state_dir, uint64_t letter);
+/* Writes the file with the current time. more: further lines, which cron alone reads. Returns false with errno. */
+bool cron_mark_write(const char *state_dir, uint64_t letter, const char *more);
 
 #endif

@@ -160,6 +160,39 @@ static void a_database_that_is_away_is_wrong(void)
     made_end();
 }
 
+/* The pause after a failure ends for who asks, whether the data plane takes it or not. */
+static void what_waits_is_tried_on_request(void)
+{
+    char path[PATH_SIZE], event[512];
+    struct stat file;
+    made_begin();
+    path_join(path, made_state(), "mended");
+    made_append("one", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    RUN(&ran, NULL, "queue", "retry", "--source", "one");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "source one: data plane: WRONG: "));
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "source two: "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(
+        ran.out, made_advice("What waits is tried as soon as a process forwards; none does now: `", "forward`\n")));
+    CU_ASSERT_EQUAL(stat(path, &file), 0);
+    RUN(&ran, NULL, "queue", "retry", "--source", "three");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    made_configure("data_plane_url = file:///dev/null\nwrite_key = 1234567890abcdefghijklmnopq\n");
+    struct queue *queue = made_open();
+    struct error why = {0};
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
+    RUN(&ran, NULL, "queue", "retry");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "source default: data plane: ok: "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "What waits is tried now: process "));
+    made_close(queue);
+    made_configure("queue = none\ndata_plane_url = file:///dev/null\nwrite_key = 1234567890abcdefghijklmnopq\n");
+    RUN(&ran, NULL, "queue", "retry");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "keeps nothing"));
+    made_end();
+}
+
 void suite_commands_cron(void)
 {
     static CU_TestInfo tests[] = {
@@ -169,6 +202,7 @@ void suite_commands_cron(void)
         {"a queue that cannot be claimed is wrong", a_queue_that_cannot_be_claimed_is_wrong},
         {"a database that is away is wrong", a_database_that_is_away_is_wrong},
         {"a disk is nearly full, and full", a_disk_is_nearly_full_and_full},
+        {"what waits is tried on request", what_waits_is_tried_on_request},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: cron", NULL, NULL, tests);

@@ -109,7 +109,7 @@ static void check_upload(char home[PATH_SIZE], const char *name, mode_t file, mo
     path_join(path, home, "state");
     CU_ASSERT_EQUAL(mkdir(path, 0700), 0); /* of this user: as root check would take on another owner, for good */
     if (cron)
-        CU_ASSERT(cron_mark_write(path, 0));
+        CU_ASSERT(cron_mark_write(path, 0, ""));
     snprintf(state, sizeof state, "%sstate_dir = %s\n", "data_plane_url = http://127.0.0.1:1\n" KEYS, path);
     configuration_use(state);
     setenv("CLOSECRM_LAUNCHER", launcher, 1);

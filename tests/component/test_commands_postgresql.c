@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include "config/internal.h"
+#include "health/facts.h"
 #ifdef CLOSECRM_POSTGRESQL
 #include "queue/postgresql/libpq.h"
 #endif
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/queue_rig.h"
 
@@ -247,6 +249,169 @@ static void each_server_is_tried(void)
     configuration_forget();
 }
 
+/* ---- sources in databases of their own ---- */
+
+static char event[512];
+
+static void configure_two(const char *second)
+{
+    char text[2 * POSTGRESQL_URL + 400];
+    snprintf(text, sizeof text, "queue = postgresql\nqueue_url = %s\n" SOURCES "queue_url = %s\n", engine.url, second);
+    made_configure(text);
+}
+
+static void dies(const char *source, const char *id)
+{
+    made_settle(source, made_event(event, "lead", "updated", id, "lead_1"), "no");
+}
+
+/* Runs cron, which has not told of anything within its interval. */
+static void run_cron(void)
+{
+    char path[PATH_SIZE];
+    path_join(path, made_state(), "cron-told.1");
+    unlink(path);
+    RUN(&ran, NULL, "cron", "--seconds", "1");
+}
+
+/* Ids of one database say nothing of another's. */
+static void dead_letters_of_each_database_are_mailed(void)
+{
+    char second[POSTGRESQL_URL];
+    queue_rig_new(&engine, &made);
+    CU_ASSERT_TRUE_FATAL(postgresql_database(&engine.postgresql, second));
+    made_begin();
+    configure_two(second);
+    dies("two", "ev_1");
+    run_cron();
+    check(strstr(ran.err, "cron: 1 new dead letter, the last of source two") != NULL, "%s", ran.err);
+    dies("one", "ev_2");
+    run_cron();
+    check(strstr(ran.err, "cron: 1 new dead letter, the last of source one") != NULL, "%s", ran.err);
+    run_cron();
+    check(strstr(ran.err, "new dead letter") == NULL, "%s", ran.err);
+    dies("two", "ev_3");
+    dies("one", "ev_4");
+    run_cron();
+    check(strstr(ran.err, "cron: 2 new dead letters, the last of source one") != NULL, "%s", ran.err);
+    made_end();
+}
+
+/* ---- machines ---- */
+
+#define MACHINE                                                                                                        \
+    "data_plane_url = http://127.0.0.1:9\n"                                                                            \
+    "[source one]\nwrite_key = 1234567890abcdefghijklmnopq\nkeep = lead.*\nkeep = task.*\n"
+
+static void configure_machine(const char *sources)
+{
+    char text[POSTGRESQL_URL + 600];
+    snprintf(text, sizeof text, "queue = postgresql\nqueue_url = %s\n%s", engine.url, sources);
+    made_configure(text);
+}
+
+/* What a machine notes when its program starts. */
+static void note_as(const char *name, const char *sources)
+{
+    struct error why = {0};
+    configure_machine(sources);
+    static char *const nothing[] = {NULL};
+    struct config *config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_TRUE(machines_note(config, name));
+    config_free(config);
+}
+
+static void configurations_that_differ_are_told(void)
+{
+    queue_rig_new(&engine, &made);
+    made_begin();
+    configure_machine(MACHINE);
+    made_close(made_open());
+    made_append("one", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    note_as("web1", MACHINE);
+    note_as("web2", "data_plane_url = http://127.0.0.1:9\n[source one]\nwrite_key = 1234567890abcdefghijklmnopq\n"
+                    "keep = lead.* task.*\n"); /* the same in other words */
+    configure_machine(MACHINE);
+    RUN(&ran, NULL, "check");
+    check(strstr(ran.out, "another configuration") == NULL, "they are alike: %s", ran.out);
+    note_as("web2", "data_plane_url = http://127.0.0.1:8\n[source one]\nwrite_key = s3cr3t7890abcdefghijklmnopq\n"
+                    "keep = lead.*\n[source three]\nwrite_key = 3334567890abcdefghijklmnopq\n");
+    configure_machine(MACHINE);
+    RUN(&ran, NULL, "check");
+    check(strstr(ran.out, "machine web2 has another configuration than this one (as of 20") != NULL &&
+              strstr(ran.out, "one: data_plane_url") != NULL && strstr(ran.out, "one: write_key") != NULL &&
+              strstr(ran.out, "one: keep") != NULL && strstr(ran.out, "three") != NULL &&
+              strstr(ran.out, "machine web1") == NULL,
+          "it says which keys: %s", ran.out);
+    CU_ASSERT_STRING_EQUAL(postgresql_ask(engine.url,
+                                          "SELECT count(*) FROM closecrm.kept WHERE path LIKE "
+                                          "'told/config-%' AND position('\\x733363723374'::bytea IN value) = 0"),
+                           "2");
+    made_end();
+}
+
+#define SAYS(text) check(strstr(ran.err, text) != NULL, "\"%s\" is said: %s", text, ran.err)
+#define SHOWS(text) check(strstr(ran.out, text) != NULL, "\"%s\" is shown: %s", text, ran.out)
+
+/* What commands say of all while one of two servers is away. */
+static void see_the_rest(void)
+{
+    RUN(&ran, NULL, "dead", "list");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SHOWS("ev_dead_one");
+    SAYS("dead list: not looked into: source two: the database of queue_url cannot be used: ");
+    RUN(&ran, NULL, "dead", "list", "--source", "two");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("source two: the database of queue_url cannot be used: ");
+    RUN(&ran, NULL, "dead", "show", "1000000000001");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("dead show: not looked into: source two");
+    RUN(&ran, NULL, "queue", "list", "--json");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SHOWS("ev_waits_one");
+    SAYS("queue list: not looked into: source two");
+    RUN(&ran, NULL, "queue", "show", "99");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("not looked into: source two");
+    RUN(&ran, NULL, "queue", "status");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SHOWS("  dead letters    1\n");
+    SHOWS("source two\n  not looked into the database of queue_url cannot be used: ");
+    SAYS("queue status: not looked into: source two: ");
+    RUN(&ran, NULL, "queue", "status", "--json");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SHOWS("\"two\":{\"not_looked_into\":\"the database");
+    RUN(&ran, NULL, "queue", "status", "--source", "one");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    RUN(&ran, NULL, "dead", "replay", "--all");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SHOWS("1 dead letter replayed");
+    SAYS("dead replay: not looked into: source two");
+    RUN(&ran, NULL, "forget", "--lead", "lead_1", "--yes");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("forget: not looked into: source two");
+}
+
+static void what_can_be_seen_is_shown_while_a_server_is_away(void)
+{
+    struct postgresql other = {.databases = 0};
+    char second[POSTGRESQL_URL];
+    queue_rig_new(&engine, &made);
+    CU_ASSERT_TRUE_FATAL(postgresql_start(&other, ""));
+    made_begin();
+    if (postgresql_database(&other, second)) {
+        configure_two(second);
+        dies("one", "ev_dead_one");
+        dies("two", "ev_dead_two");
+        made_append("one", made_event(event, "lead", "updated", "ev_waits_one", "lead_1"));
+        process_stop(&other.server, PATIENCE_MS);
+        see_the_rest();
+    }
+    made_end();
+    postgresql_stop(&other);
+}
+
 void suite_commands_postgresql(void)
 {
     static CU_TestInfo tests[] = {
@@ -257,6 +422,9 @@ void suite_commands_postgresql(void)
         {"a queue that cannot be used is told on a new machine", a_queue_that_cannot_be_used_is_told_on_a_new_machine},
         {"a database that can be used is left as it is", a_database_that_can_be_used_is_left_as_it_is},
         {"each server is tried", each_server_is_tried},
+        {"dead letters of each database are mailed", dead_letters_of_each_database_are_mailed},
+        {"configurations that differ are told", configurations_that_differ_are_told},
+        {"what can be seen is shown while a server is away", what_can_be_seen_is_shown_while_a_server_is_away},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: postgresql", begin, end, tests);

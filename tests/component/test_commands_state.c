@@ -248,7 +248,7 @@ static void check_tells_how_the_queue_stands(void)
     struct notes notes = {.tries = 1, .operator_must_act = true, .reason = "the data plane answered 401"};
     CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
     CU_ASSERT_TRUE(queue_claim(queue, &why));
-    CU_ASSERT_TRUE(cron_mark_write(made_state(), 0));
+    CU_ASSERT_TRUE(cron_mark_write(made_state(), 0, ""));
     RUN(&ran, NULL, "check");
     HAS("  last cron: 20");
     CU_ASSERT_PTR_NULL(strstr(strstr(ran.out, "  last cron: 20") + 14, "cron: ")); /* once */

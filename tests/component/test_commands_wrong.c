@@ -22,6 +22,7 @@ static const struct row rows[] = {
     {"transform", "--source", "nosuch", 2, {"transform", "--source", "nosuch"}},
     {"transform", "--warehouse", "mars", 2, {"transform", "--source", "one", "--warehouse", "mars"}},
     {"check", "--source", "nosuch", 2, {"check", "--offline", "--source", "nosuch"}},
+    {"queue retry", "--source", "nosuch", 2, {"queue", "retry", "--source", "nosuch"}},
     {"send-test", "", "nosuch", 2, {"send-test", "--source", "one", "nosuch"}},
     {"send-test", "--source", "nosuch", 2, {"send-test", "--source", "nosuch", "http://127.0.0.1:9/"}},
     {"send-test", "--event", "lead", 2, {"send-test", "--source", "one", "--event", "lead", "http://127.0.0.1:9/"}},

@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "forward/forward.h"
 #include "health/alerts.h"
 #include "kept/kept.h"
 #include "status/status_private.h"
@@ -129,11 +131,32 @@ static void a_form_of_one_machine_s_page_may_go_to_another(void)
     tokens_free(&second);
 }
 
+/* Whoever asks that what waits be tried now may be on another machine than who forwards. */
+static void what_shall_be_tried_is_known_to_all(void)
+{
+    struct error why = {0};
+    struct stat file;
+    char path[PATH_SIZE];
+    begin_case("asks", "forwards");
+    for (size_t i = 0; i < 2; i++)
+        CU_ASSERT_TRUE(kept_catch_up(&machines[i], &why));
+    path_join(path, states[1], "told/mended");
+    CU_ASSERT_EQUAL(stat(path, &file), -1);
+    int64_t failed_ms = clock_unix_ms();
+    CU_ASSERT_TRUE(forward_mended(&machines[0]));
+    struct kept *other = kept_open(&machines[1], &why);
+    CU_ASSERT_TRUE(kept_look(other, &why));
+    kept_close(other);
+    CU_ASSERT_EQUAL(stat(path, &file), 0);
+    CU_ASSERT(clock_timespec_ms(file.st_mtim) >= failed_ms);
+}
+
 void suite_kept_told(void)
 {
     static CU_TestInfo tests[] = {
         {"one machine tells", one_machine_tells},
         {"without the database each tells", without_the_database_each_tells},
+        {"what shall be tried is known to all", what_shall_be_tried_is_known_to_all},
         {"a form of one machine's page may go to another", a_form_of_one_machine_s_page_may_go_to_another},
         CU_TEST_INFO_NULL,
     };

@@ -322,13 +322,13 @@ static void cron_leaves_a_mark(void)
     CU_ASSERT_EQUAL(mark.ran_ms, 0);
     CU_ASSERT_EQUAL(mark.letter, 0);
     int64_t before = clock_unix_ms();
-    CU_ASSERT_TRUE(cron_mark_write(directory, 12345678901234));
-    CU_ASSERT_TRUE(cron_mark_write(directory, 42));
+    CU_ASSERT_TRUE(cron_mark_write(directory, 12345678901234, ""));
+    CU_ASSERT_TRUE(cron_mark_write(directory, 42, ""));
     cron_mark_read(directory, &mark);
     CU_ASSERT_EQUAL(mark.letter, 42);
     CU_ASSERT(mark.ran_ms >= before - 10 && mark.ran_ms <= clock_unix_ms()); /* files' clocks tick every 4 ms */
     temporary_remove(directory);
-    CU_ASSERT_FALSE(cron_mark_write(directory, 43));
+    CU_ASSERT_FALSE(cron_mark_write(directory, 43, ""));
 }
 
 void suite_life(void)

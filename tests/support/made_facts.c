@@ -130,6 +130,11 @@ static void have_no_standby(struct made_facts *made)
     error_set(&made->facts.setup.worry, "no standby is there that commits wait for");
 }
 
+static void have_another_configuration(struct made_facts *made)
+{
+    error_set(&made->facts.machines, "machine web2 has another configuration than this one: one: keep");
+}
+
 static void nearly_fill_queue(struct made_facts *made)
 {
     made->facts.room =
@@ -325,6 +330,7 @@ static const struct situation situations[] = {
     {"the queue is full", fill_queue},
     {"there was no room a moment ago", refuse_for_want_of_room},
     {"the database has no standby", have_no_standby},
+    {"machines have different configurations", have_another_configuration},
     {"the queue is nearly full", nearly_fill_queue},
     {"the disk is nearly full", fill_disk},
     {"the signature key is lost", lose_key},
