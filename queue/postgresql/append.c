@@ -15,6 +15,7 @@
 #define PAUSE_MS 100          /* between two tries of a group */
 #define NOTIFY_EVERY_MS 20    /* each notification is a transaction of its own */
 #define LOOK_MS 5000          /* how full the queue is, is asked so often */
+#define REST_MS 10000         /* then an idle writer gives up its connection */
 #define LOOK_FOR_OWNER_MS 500 /* for what the writer does besides to end */
 
 /* Queued until the writer takes it. Freed by its appender, or by the writer if the appender has given up. */
@@ -65,7 +66,7 @@ struct appends *appends_new(const struct config *config)
     appends->end = &appends->first;
     appends->writer = (int64_t)(writer >> 1);
     pthread_mutex_init(&appends->lock, NULL);
-    pthread_cond_init(&appends->not_empty, NULL);
+    clock_condition_init(&appends->not_empty);
     clock_condition_init(&appends->unused);
     pg_session_init(&appends->session, config, &appending);
     appends->session.stop = &appends->abandoned;
@@ -380,15 +381,24 @@ static void write_group(struct appends *appends)
     give_session_back(appends);
 }
 
+/* Until there is something to write. Processes that rest leave the server's connections to those that do not. Called and
+ * returns with the lock held. */
+static void rest(struct appends *appends)
+{
+    bool woken = clock_condition_wait(&appends->not_empty, &appends->lock, clock_now() + REST_MS);
+    if (!woken && appends->first == NULL && !appends->in_use)
+        pg_session_close(&appends->session);
+}
+
 static void *run_writer(void *context)
 {
     struct appends *appends = context;
     pthread_mutex_lock(&appends->lock);
     while (appends->first != NULL || !appends->ending) {
-        if (appends->first == NULL)
-            pthread_cond_wait(&appends->not_empty, &appends->lock);
-        else
+        if (appends->first != NULL)
             write_group(appends);
+        else
+            rest(appends);
     }
     pthread_mutex_unlock(&appends->lock);
     return NULL;

@@ -383,6 +383,23 @@ static void a_standby_alone_takes_nothing(void)
 
 /* ---- operators ---- */
 
+/* Idle processes, of a pool of web server's for example, would use up max_connections. */
+static void an_idle_writer_lets_go_of_its_connection(void)
+{
+    static const char writers[] =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%appends%'";
+    struct queue *queue = open_new();
+    append(queue, "before");
+    CU_ASSERT_STRING_EQUAL(ask(writers), "1");
+    moment until = clock_now() + PATIENCE_MS;
+    while (strcmp(ask(writers), "0") != 0 && clock_now() < until)
+        poll(NULL, 0, 100);
+    CU_ASSERT_STRING_EQUAL(ask(writers), "0");
+    append(queue, "after");
+    CU_ASSERT_STRING_EQUAL(ask("SELECT count(*) FROM closecrm.event"), "2");
+    queue_close(queue);
+}
+
 static void count_fault(void *context, const char *fault)
 {
     ++*(unsigned *)context;
@@ -434,6 +451,7 @@ void suite_queue_postgresql(void)
         {"an address that cannot be used is said", an_address_that_cannot_be_used_is_said},
         {"a server that is stopped is waited for, and no longer", a_server_that_is_stopped_is_waited_for_and_no_longer},
         {"a standby alone takes nothing", a_standby_alone_takes_nothing},
+        {"an idle writer lets go of its connection", an_idle_writer_lets_go_of_its_connection},
         {"a dump without its sequences is found", a_dump_without_its_sequences_is_found},
         {"backups are its own tools' matter", backups_are_its_own_tools_matter},
         CU_TEST_INFO_NULL,

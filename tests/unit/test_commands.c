@@ -34,7 +34,7 @@ static void help_lists_every_command(void)
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.err, "");
-    CU_ASSERT_EQUAL(count, 34);
+    CU_ASSERT_EQUAL(count, 35);
     unwrap(ran.out);
     for (size_t i = 0; i < count; i++) {
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].name));
