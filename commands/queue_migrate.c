@@ -107,9 +107,10 @@ int command_queue_adopt(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, NULL))
         return COMMAND_USAGE;
-    if (!session_open(&session, argv[0]))
+    if (!session_prepare(&session, argv[0]))
         return session.code;
-    bool good = queue_adopt(session.queue, print_place, NULL, &why);
+    session.queue = queue_open(session.config, &why); /* not session_open, which asks it something: it would refuse */
+    bool good = session.queue != NULL && queue_adopt(session.queue, print_place, NULL, &why);
     session_close(&session);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -138,6 +138,7 @@ void suite_queue_postgresql_faults(void);
 void suite_queue_postgresql_other(void);
 void suite_queue_migrate(void);
 void suite_durable_migrate(void);
+void suite_durable_other(void);
 void suite_queue_spread(void);
 void suite_queue_routes(void);
 void suite_kept_files(void);
