@@ -118,6 +118,28 @@ class Figures:
         self.add("memory after 200,000", median(every, "rss"), "MB", 16, at_most=True,
                  beside=f"at most {max(r['most'] for r in every):.1f} MB", noise=noise(every, "rss"))
 
+    def machines(self, results):
+        """queue = postgresql, with a synchronous standby on the same machine."""
+        one, three, drained, settled = results["one"], results["three"], results["drain"], results["settled"][0]
+        rate, now = median(one, "rate"), median(results["sqlite"], "rate")
+        figures = f"{number(rate)}/s; the servers take {median(one, 'servers_us'):.0f} us of CPU an event"
+        if "before" in results:
+            before = median(results["before"], "rate")
+            self.add("PostgreSQL, accepting: share of SQLite's rate before the work on speed", rate / before, "", 0.6,
+                     beside=f"{figures}; SQLite's {number(before)}/s", noise=noise(one))
+        self.add("PostgreSQL, accepting: share of SQLite's rate today", rate / now, "", 0.4,
+                 beside=f"{figures}; SQLite's {number(now)}/s", noise=noise(one))
+        self.add("PostgreSQL, accepting: the program's CPU, times SQLite's", median(one, "cpu_us") /
+                 median(results["sqlite"], "cpu_us"), "", 1, at_most=True, noise=noise(one, "cpu_us"),
+                 beside=f"{median(one, 'cpu_us'):.0f} us and {median(results['sqlite'], 'cpu_us'):.0f} us")
+        self.add("PostgreSQL, accepting: three front ends, times one", median(three, "rate") / rate, "", 1.3,
+                 beside=f"{number(median(three, 'rate'))}/s; {median(three, 'cpu_us'):.0f} us of CPU an event, the servers' "
+                        f"{median(three, 'servers_us'):.0f}", noise=noise(three))
+        self.add("PostgreSQL, draining 200,000", median(drained, "rate"), "/s", 25_000, noise=noise(drained),
+                 beside=f"{median(drained, 'cpu_us'):.0f} us of CPU an event, the servers' {median(drained, 'servers_us'):.0f}")
+        self.add(f"PostgreSQL, tables after {settled['events']:,} events, without identities", settled["mb"], "MB", 100,
+                 at_most=True, beside=f"{settled['known_mb']:.0f} MB of identities")
+
     def long_ones(self, results):
         drained = next(f for f in self.all if f.what.startswith("draining 200,000, answers after 0"))
         memory = next(f for f in self.all if f.what.startswith("memory"))

@@ -100,9 +100,9 @@ def fresh_state(name="state"):
     (STATES / name).mkdir(mode=0o700, parents=True)
 
 
-def configuration(data_plane_port, state="state", **other_keys):
+def configuration(data_plane_port, state="state", file="closecrm.conf", **other_keys):
     """Writes the program's configuration. Gives the environment that names it."""
-    path = WORK / "closecrm.conf"
+    path = WORK / file
     path.unlink(missing_ok=True)
     keys = {"data_plane_url": f"http://127.0.0.1:{data_plane_port}", "write_key": WRITE_KEY,
             "signature_key": SIGNATURE_KEY, "log_level": "warn", "state_dir": STATES / state,
@@ -113,10 +113,11 @@ def configuration(data_plane_port, state="state", **other_keys):
 
 
 @contextlib.contextmanager
-def program(data_plane_port, state="state", **other_keys):
-    """closecrm.fcgi alone, with the state directory as it is. Gives its socket and its process."""
-    environment = configuration(data_plane_port, state, **other_keys)
-    with spawned("closecrm", ROOT / "build/release/closecrm.fcgi", environment) as started:
+def program(data_plane_port, state="state", name="closecrm", executable=None, **other_keys):
+    """closecrm.fcgi alone, with the state directory as it is. Gives its socket and its process. name: of its files, where
+    several run; executable: another one than this tree's."""
+    environment = configuration(data_plane_port, state, f"{name}.conf", **other_keys)
+    with spawned(name, executable or ROOT / "build/release/closecrm.fcgi", environment) as started:
         yield started
 
 

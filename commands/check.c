@@ -1,16 +1,13 @@
 /* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes,
  * the place, the queue. The running program also calls it, with --offline, to try a new configuration before it takes
  * it on: then it changes nothing, and what waits in the queue does not matter. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/curl_calls.h"
 #include "base/escape.h"
-#include "base/program_name.h"
 #include "base/text.h"
-#include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
@@ -18,7 +15,6 @@
 #include "forward/forward.h"
 #include "health/findings.h"
 #include "health/rule_look.h"
-#include "kept/kept.h"
 #include "kept/keys.h"
 #include "transform/transform.h"
 
@@ -113,19 +109,6 @@ static bool try_close(const struct config *config, const struct source *source)
     return good;
 }
 
-/* What is to be checked, and what was found of each source. */
-struct checking {
-    const struct config *config;
-    const struct source *only; /* NULL: all */
-    bool offline;
-    bool delivers; /* nothing keeps a data plane from taking events */
-    bool worries;  /* something was found that is not wrong, and somebody should look at */
-    struct checked_source {
-        bool delivers; /* its data plane takes its key */
-        bool asks;     /* Close takes its API key, and its subscriptions are in order */
-    } * source;
-};
-
 static bool is_meant(const struct checking *checking, const struct source *source)
 {
     return checking->only == NULL || checking->only == source;
@@ -184,201 +167,6 @@ static void print_stray_keys(const struct config *config)
                    own_command(line, config, NULL, "queue move %s NEW", held.at[i].source));
     }
     keyring_free(&held);
-}
-
-/* ---- the queue ---- */
-
-static void print_library(const struct config *config)
-{
-    char library[QUEUE_LIBRARY], line[OWN_COMMAND];
-    queue_library(config, library);
-    if (config->queue == QUEUE_POSTGRESQL) {
-        printf("  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, what is "
-               "paused,\n"
-               "    and which alerts and dead letters were told are in the database, too, for all machines that share "
-               "it;\n"
-               "    the page's samples and its charts are this machine's own\n",
-               library);
-        return;
-    }
-    printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
-           "    made by `%s`\n",
-           library, own_command(line, config, NULL, "backup FILE"));
-}
-
-/* Whether the command is this one, under whatever name the program is called. */
-static bool is_check(const char *command)
-{
-    size_t length = strlen(command), end = sizeof " check" - 1;
-    return length >= end && strcmp(command + length - end, " check") == 0;
-}
-
-/* Whether a finding is of a source that is not meant, or says what stands above already. */
-static bool is_left_out(const struct checking *checking, const struct finding *finding)
-{
-    const struct source *source = finding->source == NULL ? NULL : finding->source->source;
-    if (checking->only != NULL && finding->source != NULL && source != checking->only)
-        return true;
-    return source != NULL && finding->id == FINDING_SUBSCRIPTION_PAUSED && !checking->offline &&
-           !checking->source[source - checking->config->source].asks;
-}
-
-/* How many things are wrong, of those that a view shows. */
-static size_t print_findings(struct checking *checking, const struct facts *facts, enum finding_view view)
-{
-    size_t wrong = 0;
-    for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
-        if (is_left_out(checking, one))
-            continue;
-        bool has_command = one->command[0] != '\0' && !is_check(one->command);
-        bool is_bad = one->severity == SEVERITY_BAD;
-        printf("  %s%s%s%s", is_bad ? "WRONG: " : "", one->source != NULL ? "source " : "",
-               one->source != NULL ? one->source->name : "", one->source != NULL ? ": " : "");
-        plain_write(stdout, one->sentence, strlen(one->sentence));
-        if (one->remedy[0] != '\0')
-            printf("\n    %s%s%s", one->remedy, has_command ? ": " : "", has_command ? one->command : "");
-        putchar('\n');
-        wrong += is_bad;
-        checking->worries = checking->worries || one->severity == SEVERITY_WORRY;
-    }
-    checking->delivers = report_delivers(facts, view);
-    return wrong;
-}
-
-/* Tells the process that forwards, if the data plane of a source that waits was just found to take its key. */
-static void tell_mended(const struct checking *checking, struct facts *facts, struct queue *queue)
-{
-    bool mended = false;
-    for (size_t i = 0; i < facts->config->sources; i++) {
-        facts->source[i].takes_key = checking->source[i].delivers;
-        mended = mended || finding_judge(FINDING_DATA_PLANE_MENDED, facts, &facts->source[i], NULL) == FINDING_FOUND;
-    }
-    if (mended && queue != NULL && forward_mended(facts->config))
-        queue_wake(queue);
-}
-
-static void print_setup(const struct queue_setup *setup)
-{
-    if (setup->server[0] != '\0')
-        printf("  database: %s\n  copies: %s\n  connections: %s\n", setup->server, setup->copies, setup->connections);
-}
-
-static void print_queue(const struct facts *facts)
-{
-    char age[WHEN_SIZE];
-    if (facts->config->queue == QUEUE_SQLITE)
-        check_file_system(facts->config->state_dir);
-    print_library(facts->config);
-    print_setup(&facts->setup);
-    printf("  waiting: %" PRIu64, facts->all.waiting);
-    if (facts->all.waiting > 0)
-        printf(", the oldest since %s", times_print_age(facts->now_ms - facts->all.oldest_received_ms, age));
-    printf("\n  forwarding: %s\n", facts->owner.text);
-    output_moment("  last accepted:", facts->all.last_accepted_ms, facts->now_ms);
-    output_moment("  last delivered:", facts->all.last_delivered_ms, facts->now_ms);
-    output_moment("  last cron:", facts->cron_ms, facts->now_ms);
-    char *line = facts->cron_ms == 0 && facts->launcher == NULL ? program_name_crontab() : NULL;
-    if (line != NULL)
-        printf("    where the web server starts the program (CGI, mod_fcgid), this belongs into the crontab of its\n"
-               "    user: `%s`\n",
-               line);
-    free(line);
-}
-
-/* The queue was `sqlite` before, and is another now. */
-static size_t check_left_behind(const struct config *config)
-{
-    uint64_t waiting;
-    char line[OWN_COMMAND];
-    struct error why = {0};
-    bool known = queue_left_behind(config, &waiting, &why), is_none = config->queue == QUEUE_NONE;
-    const char *queue = is_none ? "none" : "postgresql";
-    if (known && waiting == 0)
-        return 0;
-    printf("\nstate directory %s\n", config->state_dir);
-    if (!known)
-        printf("  WRONG: there is a queue.db, which queue = %s does not use, and what waits in it cannot be told: %s\n",
-               queue, why.text);
-    else
-        printf("  WRONG: %" PRIu64
-               " event%s wait%s in its queue.db, which nothing delivers with queue = %s: %s `%s`%s\n",
-               waiting, text_plural(waiting), text_singular(waiting), queue,
-               is_none ? "set\n    queue = sqlite until nothing waits there, which" : "stop\n    the program, then",
-               own_command(line, config, NULL, is_none ? "queue status" : "queue migrate --to postgresql"),
-               is_none ? " shows" : "");
-    return 1;
-}
-
-/* Whether the queue may be opened; *wrong counts what is wrong otherwise. */
-static bool look_at_state(const struct config *config, size_t *wrong)
-{
-    struct error why = {0};
-    switch (session_become_owner(config, &why)) {
-    case SESSION_PLACE_NONE:
-        *wrong = check_left_behind(config);
-        return false;
-    case SESSION_PLACE_MISSING:
-        *wrong = why.kind == ERROR_MISSING; /* it was there */
-        if (*wrong == 0 && !check_may_make_state(config))
-            *wrong = check_state_directory(config);
-        else
-            printf("\nstate directory\n  %s%s\n", *wrong > 0 ? "WRONG: " : "", why.text);
-        return false;
-    case SESSION_PLACE_BARRED:
-        printf("\nstate directory\n  WRONG: %s\n", why.text);
-        *wrong = 1;
-        return false;
-    case SESSION_PLACE_READY:
-        break;
-    }
-    *wrong = check_state_directory(config);
-    if (config->queue == QUEUE_POSTGRESQL && *wrong == 0) {
-        *wrong = check_left_behind(config);
-        return true;
-    }
-    return *wrong == 0;
-}
-
-/* The queue, and all else that is found. It is closed before anything is printed, which takes as long as a pager likes.
- * *stands_still: events wait, and no process forwards; that is wrong only when it lasts. */
-static size_t check_queue(struct checking *checking, bool *stands_still)
-{
-    const struct config *config = checking->config;
-    size_t wrong = 0;
-    struct error why = {0};
-    bool opens = look_at_state(config, &wrong);
-    struct queue *queue = opens ? queue_open(config, &why) : NULL;
-    if (opens)
-        kept_catch_up(config, NULL); /* the queue says it, where the database is away */
-    struct facts *facts = facts_gather(config, queue, opens ? &why : NULL, NULL, clock_unix_ms());
-    if (facts != NULL)
-        tell_mended(checking, facts, queue);
-    queue_close(queue);
-    if (facts == NULL || !findings_judge(facts)) {
-        printf("  WRONG: out of memory\n");
-        facts_free(facts);
-        return wrong + 1;
-    }
-    if (opens && facts->queue_works)
-        print_queue(facts);
-    if (config->queue == QUEUE_NONE && report_next(facts, NULL, VIEW_CHECK) != NULL)
-        puts("\nqueue = none");
-    wrong += print_findings(checking, facts, VIEW_CHECK);
-    *stands_still = report_finds(facts, FINDING_NOT_FORWARDED_NOW, VIEW_CHECK);
-    facts_free(facts);
-    return wrong;
-}
-
-/* Without looking into the queue, and what is missing in the state directory is no fault of a configuration. */
-static size_t check_offline(struct checking *checking)
-{
-    const struct config *config = checking->config;
-    size_t wrong = check_state_directory(config);
-    struct facts *facts = facts_gather(config, NULL, NULL, NULL, clock_unix_ms());
-    if (facts != NULL && findings_judge(facts))
-        print_findings(checking, facts, VIEW_OFFLINE);
-    facts_free(facts);
-    return wrong;
 }
 
 /* ---- rules ---- */

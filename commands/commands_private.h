@@ -263,6 +263,28 @@ bool stream_feed(struct stream *stream, const char *line, size_t length);
 /* The end of input: calls found for what is left, and frees the stream's memory. */
 void stream_end(struct stream *stream);
 
+/* ---- check_queue.c: what `check` says of the queue, and all else that is found. Each prints a line for each thing,
+ * with WRONG in it where it must be mended, and returns how many those are. ---- */
+
+/* What is to be checked, and what was found of each source. */
+struct checking {
+    const struct config *config;
+    const struct source *only; /* NULL: all */
+    bool offline;
+    bool delivers; /* nothing keeps a data plane from taking events */
+    bool worries;  /* something was found that is not wrong, and somebody should look at */
+    struct checked_source {
+        bool delivers; /* its data plane takes its key */
+        bool asks;     /* Close takes its API key, and its subscriptions are in order */
+    } * source;
+};
+
+/* *stands_still: events wait, and no process forwards; that is wrong only when it lasts. */
+size_t check_queue(struct checking *checking, bool *stands_still);
+
+/* Without looking into the queue, and what is missing in the state directory is no fault of a configuration. */
+size_t check_offline(struct checking *checking);
+
 /* ---- check_place.c, check_servers.c: what `check` says of the place where the program runs: what a host, its limits
  * and an upload may have made wrong, and of the state directory. Each prints a line for each thing that it finds, with
  * what to do; what must be mended has WRONG in it. All change nothing. ---- */

@@ -82,8 +82,8 @@ static const struct {
      "once),\n"
      "is the socket's path the same, and may the web server's user open it?"},
     {503, 503, PROGRAM, 0,
-     "the program cannot take the event now; its answer says why. `closecrm.fcgi check` on the server says "
-     "more.\n" LATER},
+     "the program cannot take the event now: `closecrm.fcgi check` on the server and the program's log say "
+     "why.\n" LATER},
     {503, 503, ANYBODY, 0,
      "the web server has no process for it: the program is not running (spawn-fcgi), died several times in a row "
      "(mod_fcgid\n"
@@ -116,9 +116,11 @@ static const struct {
     {REFUSED_QUEUE_FULL, "the program has no room for new events (queue_max_bytes, the disk, a quota): `closecrm.fcgi "
                          "check` on the server\n"
                          "says what is full and what to do. " LATER},
-    {REFUSED_QUEUE_SLOW, "the program could not store the event within 12 s: the disk of its state_dir is too slow; "
-                         "with `queue = none` the\n"
-                         "data plane did not take the event, which `closecrm.fcgi check` tries. " LATER},
+    {REFUSED_QUEUE_SLOW, "the program could not store the event within 12 s: the disk of its state_dir is too slow, or "
+                         "the database of\n"
+                         "queue_url did not answer; with `queue = none` the data plane did not take the event. "
+                         "`closecrm.fcgi check` on the\n"
+                         "server tries both. " LATER},
     {REFUSED_QUEUE_BROKEN,
      "the program cannot write into its queue: `closecrm.fcgi check` on the server and the web server's error log say\n"
      "why. " LATER},

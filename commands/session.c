@@ -263,6 +263,11 @@ bool session_prepare(struct session *session, const char *command)
     enum session_place place = session_become_owner(session->config, &why);
     if (place == SESSION_PLACE_READY || place == SESSION_PLACE_NONE)
         return true;
+    struct queue_setup setup;
+    struct error fault;
+    bool is_there;
+    if (place == SESSION_PLACE_MISSING && !queue_try(session->config, &setup, &is_there, &fault))
+        why = fault; /* the program that would make the directory could not run */
     return give_up(session, command, &why);
 }
 

@@ -39,7 +39,8 @@ struct type {
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
     type_patterns, type_members, type_included, type_traits, type_write_keys, type_signature_keys, type_secret,
     type_api_url;
-extern const struct type type_password, type_command, type_webhook_url, type_queue_url; /* values.c */
+extern const struct type type_password, type_command, type_webhook_url; /* values.c */
+extern const struct type type_queue_url;                                /* queue_url.c */
 
 struct key {
     const char *name;
@@ -55,6 +56,9 @@ struct key {
 
 /* types.c: the field that a key's values are stored in. */
 void *key_field(const struct key *key, void *base);
+
+/* values.c: puts a text, which it takes, into the field; NULL: nothing. Returns whether there was one. */
+bool password_store(const struct key *key, void *base, char *text);
 
 /* types.c: overwrites and frees a text that is secret. */
 void secret_clear(const struct key *key, void *base);

@@ -336,7 +336,7 @@ size_t value_control(const char *text, size_t length)
 #define PASSWORD_MOST 500  /* maximum that HTTP Basic can carry here */
 #define ARGUMENTS_MOST 100 /* arguments of a command */
 
-static bool password_store(const struct key *key, void *base, char *text)
+bool password_store(const struct key *key, void *base, char *text)
 {
     secret_clear(key, base);
     memcpy(key_field(key, base), &text, sizeof text);
@@ -439,33 +439,6 @@ static bool webhook_url_parse(const struct key *key, const char *text, void *bas
     return password_store(key, base, url_webhook(text, why));
 }
 
-/* Whether an @, / or ? of a password stands for itself: then libpq would take a part of the password for the host, and
- * say it. */
-static bool has_bare_signs(const char *text)
-{
-    const char *authority = strstr(text, "//") + 2, *at = strchr(authority, '@');
-    return at != NULL && (strchr(at + 1, '@') != NULL || (size_t)(at - authority) > strcspn(authority, "/?#"));
-}
-
-/* What is behind the scheme only libpq can read, once the queue is opened. */
-static bool queue_url_parse(const struct key *key, const char *text, void *base, struct error *why)
-{
-    bool good = (strncmp(text, "postgresql://", 13) == 0 || strncmp(text, "postgres://", 11) == 0) &&
-                strpbrk(text, " \t") == NULL && value_control(text, strlen(text)) == 0;
-    bool bare = good && has_bare_signs(text);
-    char *copy = good && !bare ? strdup(text) : NULL;
-    if (bare)
-        error_set(why, "must have %%40 for @, %%2F for /, %%3F for ? and %%23 for # in user and password");
-    else if (!good)
-        error_set(why,
-                  "must be postgresql://USER:PASSWORD@HOST/DATABASE, in one line and without blanks; %%XX stands for "
-                  "what has a meaning in addresses");
-    else if (copy == NULL)
-        error_set(why, "could not be read: out of memory");
-    return password_store(key, base, copy);
-}
-
-const struct type type_queue_url = {"URL", false, false, queue_url_parse, secret_clear, NULL};
 const struct type type_password = {"password", false, false, password_parse, secret_clear, NULL};
 const struct type type_webhook_url = {"URL", false, false, webhook_url_parse, secret_clear, NULL};
 const struct type type_command = {"program and arguments", false, false, command_parse, command_clear, NULL};

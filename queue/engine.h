@@ -8,6 +8,8 @@
 
 struct engine {
     void *(*open)(const struct config *config, struct error *why);
+    bool (*try)(const struct config *config, struct queue_setup *setup, bool *is_there,
+                struct error *why); /* NULL: nothing to try */
     enum queue_result (*append)(void *state, const char *source, const char *body, size_t length, moment deadline,
                                 struct error *why);
     struct waiting_append *(*append_start)(void *state, const char *source, const char *body, size_t length,

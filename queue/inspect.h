@@ -96,6 +96,12 @@ struct queue_setup {
 /* Fills it in. */
 bool queue_describe(struct queue *queue, struct queue_setup *setup, struct error *why);
 
+/* Tries whether the queue of a configuration could be used, as far as that can be told without making anything, in the
+ * state directory or elsewhere: the servers that it names. Fills setup in. *is_there: false when a server can be used
+ * and has no queue yet, which opening it would make. Returns false with the reason, that of each server that fails.
+ * Blocks for seconds. */
+bool queue_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why);
+
 /* Whether the files of the queue are those that every process uses; else false with the problem in *words: files were
  * replaced, and events are refused until what the old ones held is brought over. Always true for the engine `none`. */
 bool queue_stands(struct queue *queue, struct error *words);

@@ -24,14 +24,29 @@ const struct engine *queue_engine_of(enum queue_kind kind)
     return engines[kind];
 }
 
+static bool has_engine(const struct config *config, struct error *why)
+{
+    if (engines[config->queue] != NULL)
+        return true;
+    error_set(why, "this program was built without queue = postgresql: Debian's package and the bundle have it, "
+                   "and so has what is built where libpq-dev is installed");
+    return false;
+}
+
+bool queue_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why)
+{
+    *setup = (struct queue_setup){.server = ""};
+    *is_there = true;
+    if (!has_engine(config, why))
+        return false;
+    if (routes_are_needed(config))
+        return routes_try(config, setup, is_there, why);
+    return engines[config->queue]->try == NULL || engines[config->queue]->try(config, setup, is_there, why);
+}
+
 struct queue *queue_open(const struct config *config, struct error *why)
 {
-    if (engines[config->queue] == NULL) {
-        error_set(why, "this program was built without queue = postgresql: Debian's package and the bundle have it, "
-                       "and so has what is built where libpq-dev is installed");
-        return NULL;
-    }
-    if (!state_place_may_open(config, why))
+    if (!has_engine(config, why) || !state_place_may_open(config, why))
         return NULL;
     struct queue *queue = malloc(sizeof *queue);
     if (queue == NULL) {

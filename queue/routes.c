@@ -90,6 +90,49 @@ static bool add_routes(struct routes *routes, struct error *why)
     return false;
 }
 
+/* ---- trying ---- */
+
+void routes_add_setup(struct queue_setup *all, const struct queue_setup *one, const struct route *route)
+{
+    const char *source = route->config.source[0].name;
+    struct error before = all->worry;
+    if (all->server[0] == '\0') {
+        *all = *one;
+        snprintf(all->server, sizeof all->server, "%.70s (of source %.40s)", one->server, source);
+    }
+    all->worry = before;
+    if (one->worry.text[0] != '\0')
+        error_set(&all->worry, "%.240s%ssource %.40s: %.200s", before.text, before.text[0] == '\0' ? "" : "; ", source,
+                  one->worry.text);
+}
+
+bool routes_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why)
+{
+    struct routes routes = {.config = config, .engine = queue_engine_of(config->queue)};
+    struct error faults = {.text = ""};
+    bool good = add_routes(&routes, why);
+    for (size_t i = 0; good && i < routes.count; i++) {
+        struct queue_setup one = {.server = ""};
+        struct error before = faults, reason = {.text = ""};
+        bool here = true;
+        if (routes.engine->try(&routes.route[i].config, &one, &here, &reason)) {
+            routes_add_setup(setup, &one, &routes.route[i]);
+            *is_there = *is_there && here;
+        } else {
+            error_set(&faults, "%.250s%ssource %.40s: %.200s", before.text, before.text[0] == '\0' ? "" : "; ",
+                      routes.route[i].config.source[0].name, reason.text);
+        }
+    }
+    if (faults.text[0] != '\0')
+        *why = faults;
+    for (size_t i = 0; i < routes.count; i++) {
+        free(routes.route[i].config.source);
+        pthread_mutex_destroy(&routes.route[i].use);
+    }
+    free(routes.route);
+    return good && faults.text[0] == '\0';
+}
+
 static bool open_route(struct routes *routes, struct route *route, struct error *why)
 {
     struct epoll_event event = {.events = EPOLLIN};

@@ -49,6 +49,12 @@ bool routes_are_needed(const struct config *config);
 /* The place of a source; of one that is not configured: the first one. */
 struct route *route_of(struct routes *routes, const char *source);
 
+/* As queue_try, of all places. */
+bool routes_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why);
+
+/* Adds what is to be said of a place: all of the first one, and the worries of each. */
+void routes_add_setup(struct queue_setup *all, const struct queue_setup *one, const struct route *route);
+
 /* ---- routes_claim.c ---- */
 
 /* Before each call of an owner on a place, one at a time. Returns false, and nothing is to be ended, when nothing is

@@ -205,20 +205,11 @@ static bool routes_describe(void *state, struct queue_setup *setup, struct error
     bool any = false;
     for (size_t i = 0; i < routes->count; i++) {
         struct route *route = &routes->route[i];
-        const char *source = route->config.source[0].name;
         struct queue_setup one = {.worry = {.text = ""}};
-        struct error before = setup->worry;
         if (!may_ask(route, why) || !asked(route, inspection_of(routes)->describe(route->state, &one, why), why))
             continue;
-        if (!any) {
-            *setup = one;
-            snprintf(setup->server, sizeof setup->server, "%.70s (of source %.40s)", one.server, source);
-        }
+        routes_add_setup(setup, &one, route);
         any = true;
-        setup->worry = before;
-        if (one.worry.text[0] != '\0')
-            error_set(&setup->worry, "%.240s%ssource %.40s: %.200s", before.text, before.text[0] == '\0' ? "" : "; ",
-                      source, one.worry.text);
     }
     return any;
 }

@@ -37,6 +37,7 @@ static void (*const suites[])(void) = {
     suite_closeapi,
     suite_commands,
     suite_commands_check,
+    suite_commands_postgresql,
     suite_commands_cron,
     suite_commands_alerts,
     suite_last_errors,
@@ -209,6 +210,16 @@ static void (*const suites[])(void) = {
     suite_durable_outcomes_postgresql,
     suite_durable_processes_postgresql,
     suite_durable_machines,
+    suite_queue_letters_postgresql,
+    suite_queue_look_postgresql,
+    suite_upgrade_postgresql,
+    suite_queue_version_postgresql,
+    suite_queue_move_postgresql,
+    suite_durable_poison_postgresql,
+    suite_durable_lifecycle_postgresql,
+    suite_lifecycle_postgresql,
+    suite_status_alerts_postgresql,
+    suite_status_servers_postgresql,
 #endif
 };
 // clang-format on

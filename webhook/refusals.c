@@ -1,5 +1,6 @@
 /* Refusing webhooks: see webhook.h. The sentences are for whoever inspects failed deliveries in Close: they say what
- * to do and nothing that helps to guess a key. */
+ * to do and nothing that helps to guess a key. Where the program cannot take an event the reason is the operator's: it
+ * names paths, hosts and roles, and goes to the log only. */
 #include "webhook/webhook.h"
 
 #include "base/log.h"
@@ -11,6 +12,7 @@
 
 static const char allow_post[] = "Allow: POST\r\n";
 static const char retry_later[] = "Retry-After: 30\r\n";
+static const char log_says[] = ": the program's log says why. Send it again later";
 
 static const struct {
     int status;
@@ -19,7 +21,7 @@ static const struct {
     const char *start;   /* the prefix of every answer of this kind and of no other; NULL: none */
     const char *rest;    /* rest of the sentence without details */
     const char *inside;  /* text for the log without details, which are for the log only; "": as answered. NULL: details
-                            go to the client, too */
+                            go to the client, too, unless the status is 5xx */
 } kinds[REFUSALS] = {
     [REFUSED_METHOD] = {405, "method", allow_post, NULL, "only POST is taken at this address", NULL},
     [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL, "no source has this name",
@@ -53,12 +55,9 @@ static const struct {
     [REFUSED_LARGE_BODY] = {413, "large_body", NULL, "the body is larger than", " max_body", NULL},
     [REFUSED_NO_MEMORY] = {503, "no_memory", retry_later, "too much at once", ": send it again later", NULL},
     [REFUSED_UNUSABLE] = {400, "unusable", NULL, NULL, "the body holds no usable event", NULL},
-    [REFUSED_QUEUE_FULL] = {503, "queue_full", retry_later, "there is no room for the event", ": send it again later",
-                            NULL},
-    [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time", ": send it again later",
-                            NULL},
-    [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work", ": send it again later",
-                              NULL},
+    [REFUSED_QUEUE_FULL] = {503, "queue_full", retry_later, "there is no room for the event", log_says, NULL},
+    [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time", log_says, NULL},
+    [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work", log_says, NULL},
     [REFUSED_NO_KEY] = {503, "no_signature_key", retry_later, "nothing is taken here at the moment",
                         ": send it again later",
                         "a signature key is not held here any more: `closecrm.fcgi check` says which and what to do"},
@@ -124,30 +123,32 @@ static void write_line(struct refusal_log *log, const struct request *request, e
               log_quote_reason(quoted_words, words));
 }
 
-/* Composes the sentence for the client: the prefix of its kind, and the details or the default rest. */
-static void compose_sentence(enum refusal refusal, const struct error *why, struct error *words)
+/* Composes a sentence: the prefix of its kind, and the details or ("") the default rest. */
+static void compose_sentence(enum refusal refusal, const char *details, struct error *words)
 {
     const char *start = kinds[refusal].start == NULL ? "" : kinds[refusal].start;
-    if (why->text[0] == '\0' || kinds[refusal].inside != NULL)
+    if (details[0] == '\0')
         error_set(words, "%s%s", start, kinds[refusal].rest);
-    else if (strncmp(why->text, start, strlen(start)) == 0)
-        *words = *why;
+    else if (strncmp(details, start, strlen(start)) == 0)
+        error_set(words, "%s", details);
     else
-        error_set(words, "%s: %s", start, why->text);
+        error_set(words, "%s: %s", start, details);
 }
 
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct error *why)
 {
-    struct error words;
-    compose_sentence(refusal, why, &words);
-    const char *logged = words.text;
+    struct error words, logged;
+    bool details_are_inside = kinds[refusal].inside != NULL || kinds[refusal].status >= 500;
+    compose_sentence(refusal, details_are_inside ? "" : why->text, &words);
     if (kinds[refusal].inside != NULL && why->text[0] != '\0')
-        logged = why->text;
+        logged = *why;
     else if (kinds[refusal].inside != NULL && kinds[refusal].inside[0] != '\0')
-        logged = kinds[refusal].inside;
+        error_set(&logged, "%s", kinds[refusal].inside);
+    else
+        compose_sentence(refusal, why->text, &logged);
     counters_refused(counters_of(log->counters, source), refusal, clock_unix_ms());
-    write_line(log, request, refusal, source, logged);
+    write_line(log, request, refusal, source, logged.text);
     request_refuse(request, kinds[refusal].status, kinds[refusal].headers, words.text);
 }
 

@@ -64,7 +64,7 @@ bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, 
 void refusal_log_free(struct refusal_log *log);
 
 /* Answers the request with a refusal, counts and logs it. source: the source's name or NULL. why: details; "": none.
- * Details that strangers must not see (subscription ids, advice to the operator) are only logged. */
+ * Details that strangers must not see are only logged: of each 5xx, for they name paths and hosts; subscription ids. */
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct error *why);
 

@@ -108,10 +108,12 @@ bool room_is_full(const struct queue_room *room, const struct config *config, st
         return false;
     error_set(why,
               "queue_max_bytes (%llu MiB) is reached: about %llu MiB of events that wait or are known, %llu MiB of "
-              "dead letters: the "
-              "data plane must take what waits",
+              "dead letters: the data plane must take what waits%s",
               (unsigned long long)most >> 20, (unsigned long long)(room->used - room->letters) >> 20,
-              (unsigned long long)room->letters >> 20);
+              (unsigned long long)room->letters >> 20,
+              room->letters >> 20 == 0 ? ""
+                                       : "; `closecrm.fcgi dead list` shows the dead letters, and `closecrm.fcgi dead "
+                                         "drop` throws away those that you name");
     return true;
 }
 

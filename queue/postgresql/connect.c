@@ -265,12 +265,13 @@ enum pg_outcome pg_session_open(struct pg_session *session)
     if (PQserverVersion(session->connection) < 140000)
         return wrong(session, "queue = postgresql needs PostgreSQL 14 or newer");
     result = set_up(session);
+    session->is_bare = result == PG_MISSING && session->rehearses;
     if (result == PG_MISSING) {
         result = pg_identity_may_make(session);
         result = result == PG_DONE ? make_tables(session) : result;
-        result = result == PG_DONE ? set_up(session) : result;
+        result = result == PG_DONE && !session->is_bare ? set_up(session) : result;
     }
-    if (result == PG_DONE)
+    if (result == PG_DONE && !session->is_bare)
         result = pg_identity_check(session);
     if (result != PG_DONE && session->connection != NULL) {
         struct error why = session->why;

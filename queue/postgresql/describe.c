@@ -88,18 +88,37 @@ static void describe_rest(const PGresult *row, struct queue_setup *setup)
     worry(setup, text);
 }
 
-bool pg_describe(void *state, struct queue_setup *setup, struct error *why)
+static enum pg_outcome describe(struct pg_session *session, struct queue_setup *setup)
 {
-    struct pg_queue *queue = state;
     PGresult *row = NULL;
-    if (!pg_look(queue, why))
-        return false;
-    enum pg_outcome result = pg_session_ask(&queue->look, asked, NULL, &row);
+    enum pg_outcome result = pg_session_ask(session, asked, NULL, &row);
     if (result == PG_DONE && PQntuples(row) > 0) {
         describe_rest(row, setup);
         describe_copies(row, setup);
         describe_connections(row, setup);
     }
     PQclear(row);
-    return pg_looked(queue, result, why);
+    return result;
+}
+
+bool pg_describe(void *state, struct queue_setup *setup, struct error *why)
+{
+    struct pg_queue *queue = state;
+    return pg_look(queue, why) && pg_looked(queue, describe(&queue->look, setup), why);
+}
+
+bool pg_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why)
+{
+    static const struct pg_settings trying = {"tries", ANSWER_MS, 0};
+    struct pg_session session;
+    if (!libpq_load(why))
+        return false;
+    pg_session_init(&session, config, &trying);
+    session.rehearses = true;
+    bool good = pg_session_open(&session) == PG_DONE && describe(&session, setup) == PG_DONE;
+    *is_there = !session.is_bare;
+    if (!good)
+        pg_session_failed(&session, why);
+    pg_session_close(&session);
+    return good;
 }

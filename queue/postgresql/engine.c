@@ -109,6 +109,7 @@ static void pg_library(char out[static QUEUE_LIBRARY])
 
 const struct engine queue_engine_postgresql = {
     .open = pg_open,
+    .try = pg_try,
     .append = pg_append,
     .start_writer = pg_start_writer,
     .set_stop_deadline = pg_set_stop_deadline,

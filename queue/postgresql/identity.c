@@ -244,7 +244,7 @@ static enum pg_outcome compare(struct pg_session *session, const struct identity
     }
     bool is_noted = same && expected.major == found->major && expected.cluster == found->cluster &&
                     strcmp(expected.tables, found->tables) == 0 && strcmp(expected.place, found->place) == 0;
-    if (!is_noted && !session->migrates)
+    if (!is_noted && !session->migrates && !session->rehearses)
         note_it(session->config, found);
     return PG_DONE;
 }
@@ -291,7 +291,7 @@ enum pg_outcome pg_identity_check(struct pg_session *session)
         result = compare(session, &found, PQgetvalue(row, 0, MADE));
     }
     PQclear(row);
-    return result == PG_DONE && sequences ? make_sequences(session) : result;
+    return result == PG_DONE && sequences && !session->rehearses ? make_sequences(session) : result;
 }
 
 /* ---- the operator's word ---- */

@@ -14,7 +14,6 @@
 #define HOUR_MS INT64_C(3600000)
 #define LETTERS_AT_ONCE 64
 #define PAGES_AT_ONCE 1024
-#define REQUESTS_MS 60000
 #define STACK_SIZE ((size_t)256 * 1024)
 
 struct keeper {
@@ -95,11 +94,11 @@ static enum pg_outcome forget_known(struct keeper *keeper, int64_t pages)
     return result;
 }
 
-static enum pg_outcome forget_old(struct keeper *keeper, enum statement statement, int64_t older_ms)
+static enum pg_outcome forget_groups(struct keeper *keeper)
 {
     struct params params = {.count = 0};
-    params_int8(&params, clock_unix_ms() - older_ms);
-    return pg_session_run(&keeper->session, statement, &params, NULL);
+    params_int8(&params, clock_unix_ms() - HOUR_MS);
+    return pg_session_run(&keeper->session, STATEMENT_FORGET_GROUPS, &params, NULL);
 }
 
 static enum pg_outcome look(struct keeper *keeper, moment *forgets)
@@ -109,11 +108,11 @@ static enum pg_outcome look(struct keeper *keeper, moment *forgets)
     if (result == PG_DONE && atomic_load(keeper->is_steady))
         result = expire(keeper, result_int(made, 0, 0));
     if (result == PG_DONE)
-        result = forget_old(keeper, STATEMENT_FORGET_REQUESTS, REQUESTS_MS);
+        result = pg_session_run(&keeper->session, STATEMENT_FORGET_REQUESTS, NULL, NULL);
     if (result == PG_DONE && atomic_load(keeper->is_steady) && clock_now() >= *forgets) {
         result = forget_known(keeper, result_int(made, 0, 1));
         if (result == PG_DONE)
-            result = forget_old(keeper, STATEMENT_FORGET_GROUPS, HOUR_MS);
+            result = forget_groups(keeper);
         if (result == PG_DONE)
             *forgets = clock_now() + DAY_MS;
     }

@@ -17,7 +17,6 @@ bool pg_ask(void *state, const struct queue_request *request, int64_t *number, s
         return false;
     params_text(&params, request->source);
     params_int8(&params, (int64_t)request->event);
-    params_int8(&params, clock_unix_ms());
     params_uuid(&params, request->remember ? request->identity.key : NULL);
     params_int8(&params, request->identity.updated_us);
     enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_ASK, &params, &asked);
@@ -82,6 +81,7 @@ static void read_request(const PGresult *row, struct queue_request *request)
         memcpy(request->identity.key, PQgetvalue(row, 0, 3), sizeof request->identity.key);
 }
 
+/* What nobody waits for any more is not done, however long nobody forwarded. */
 bool pg_take_request(void *state, struct queue_request *request)
 {
     struct pg_queue *queue = state;
@@ -92,8 +92,10 @@ bool pg_take_request(void *state, struct queue_request *request)
         return false;
     spread_names(queue, &owned, &configured);
     bool good = params_array(&params, &owned) && params_array(&params, &configured);
-    enum pg_outcome result = good ? pg_session_run(&queue->own, STATEMENT_TAKE_REQUEST, &params, &row)
+    enum pg_outcome result = good ? pg_session_run(&queue->own, STATEMENT_FORGET_REQUESTS, NULL, NULL)
                                   : pg_session_lose(&queue->own, "out of memory");
+    if (result == PG_DONE)
+        result = pg_session_run(&queue->own, STATEMENT_TAKE_REQUEST, &params, &row);
     buffer_free(&owned.bytes);
     buffer_free(&configured.bytes);
     bool taken = result == PG_DONE && PQntuples(row) > 0;

@@ -42,7 +42,7 @@ static const char tables[] =
     "IF to_regclass('closecrm.kept') IS NULL THEN "
     "CREATE TABLE kept (path text PRIMARY KEY, value bytea NOT NULL, version int8 NOT NULL);"
     "INSERT INTO kept VALUES ('', uuid_send(gen_random_uuid()), 1);"
-    "END IF; END$$; COMMIT";
+    "END IF; END$$; ";
 
 /* Ends the transaction that a failure left. */
 static enum pg_outcome give_up(struct pg_session *session, enum pg_outcome result)
@@ -56,7 +56,9 @@ static enum pg_outcome give_up(struct pg_session *session, enum pg_outcome resul
 
 enum pg_outcome pg_schema_make(struct pg_session *session)
 {
-    enum pg_outcome result = pg_session_text(session, tables, MAKING_MS);
+    char text[sizeof tables + sizeof "ROLLBACK"];
+    snprintf(text, sizeof text, "%s%s", tables, session->rehearses ? "ROLLBACK" : "COMMIT");
+    enum pg_outcome result = pg_session_text(session, text, MAKING_MS);
     if (result == PG_DONE)
         return result;
     give_up(session, result);

@@ -54,6 +54,8 @@ struct pg_session {
     bool migrates;           /* opens a queue that is being moved, too */
     bool adopts;             /* opens one that this state directory has not worked with, which is noted then */
     bool is_new;             /* it had not, when it was opened */
+    bool rehearses;          /* makes no tables: making them is tried, and rolled back */
+    bool is_bare;            /* of one that rehearses: there are no tables */
     bool warned;             /* a WARNING came since the last result */
     bool notified;           /* a notification came; the caller clears it */
     bool asked;              /* one came that says that a command asks for something; likewise */
@@ -148,7 +150,8 @@ void pg_place(const struct config *config, char out[static MIGRATION_PLACE]);
 
 /* ---- schema.c ---- */
 
-/* Makes the tables where there are none. Under a lock, for many processes may start at once. */
+/* Makes the tables where there are none. Under a lock, for many processes may start at once. A session that rehearses
+ * takes it all back. */
 enum pg_outcome pg_schema_make(struct pg_session *session);
 
 /* Makes the sequences of sources that lack theirs; ids from there on are larger than any before. */

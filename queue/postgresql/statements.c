@@ -18,6 +18,8 @@
 #define ADDS " ON CONFLICT (source, kind) DO UPDATE SET n = n.n + excluded.n"
 #define LATER_WINS " ON CONFLICT (source, kind) DO UPDATE SET n = greatest(n.n, excluded.n)"
 
+#define NOW "(extract(epoch FROM clock_timestamp()) * 1000)::int8"
+
 #define ADVISORY "locktype = 'advisory' AND classid = 1131176803 AND objsubid = 2 AND granted"
 #define HERE "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
@@ -68,7 +70,7 @@ const char *const pg_statement_texts[STATEMENTS] = {
                         " ON a.pid = l.pid WHERE l." HERE " AND l." ADVISORY " AND l.objid::int8 > 16 GROUP BY a.pid, 1"
                         " ORDER BY 1",
     [STATEMENT_LAST_ID] = "SELECT coalesce(pg_sequence_last_value(('id_' || $1::int4)::regclass), 0)",
-    [STATEMENT_BEAT] = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8,"
+    [STATEMENT_BEAT] = "SELECT " NOW ","
                        " EXISTS (SELECT 1 FROM request WHERE state = 0)::int4, EXISTS (SELECT 1 FROM letter)::int4,"
                        " (SELECT count(*) FROM pg_locks WHERE " HERE " AND " ADVISORY " AND objid = 2)",
     [STATEMENT_WRITERS] = "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND " HERE
@@ -165,7 +167,8 @@ const char *const pg_statement_texts[STATEMENTS] = {
                          " AND ctid < ('(' || $2::int8 || ',0)')::tid AND at < $3",
     [STATEMENT_FORGET_GROUPS] = "DELETE FROM appended WHERE made < $1",
 
-    [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated) VALUES ($1, $2, $3, $4, $5)"
+    /* by the server's clock: who asks and who answers may be on two machines */
+    [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated) VALUES ($1, $2, " NOW ", $3, $4)"
                       " RETURNING number",
     [STATEMENT_ANSWER] = "SELECT state, words FROM request WHERE number = $1",
     [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = $1 AND (state = 0 OR $2 = 1)",
@@ -174,7 +177,7 @@ const char *const pg_statement_texts[STATEMENTS] = {
                                " AND (source = ANY ($1) OR source <> ALL ($2)) ORDER BY number LIMIT 1"
                                " FOR UPDATE SKIP LOCKED) RETURNING number, source, event, key, updated",
     [STATEMENT_SET_REQUEST] = "UPDATE request SET state = $2, words = $3 WHERE number = $1 AND state = 1",
-    [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE made < $1",
+    [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE abs(made - " NOW ") > 60000",
 
     [STATEMENT_MOVE_KNOWN] =
         "WITH k AS (DELETE FROM known k USING (SELECT source, key FROM known WHERE source = $1 ORDER BY key LIMIT $3) v"
@@ -188,7 +191,9 @@ const char *const pg_statement_texts[STATEMENTS] = {
         " i AS (INSERT INTO event (source, id, received, letter, body)"
         " SELECT $2, nextval((SELECT ('id_' || $2)::regclass)), received, letter, body FROM"
         " (SELECT * FROM m ORDER BY id) m),"
-        " times AS (INSERT INTO count AS n (source, kind, n) SELECT $2, 9::int2, max(received) FROM m"
+        /* the newest that waits there will not be the last one any more */
+        " times AS (INSERT INTO count AS n (source, kind, n) SELECT $2, 9::int2, max(received) FROM (SELECT received"
+        " FROM m UNION ALL (SELECT received FROM event WHERE source = $2 ORDER BY id DESC LIMIT 1)) r"
         " HAVING count(*) > 0" LATER_WINS ") SELECT count(*), count(*) FROM m",
     [STATEMENT_MOVE_LETTERS] = "WITH l AS (UPDATE letter SET source = $2 WHERE id IN (SELECT id FROM letter"
                                " WHERE source = $1 ORDER BY id LIMIT $3) RETURNING 1) SELECT count(*), count(*) FROM l",

@@ -166,6 +166,7 @@ extern const struct inspection postgresql_inspection;
 
 /* describe.c */
 bool pg_describe(void *state, struct queue_setup *setup, struct error *why);
+bool pg_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why);
 
 /* Opens the inspecting session. Returns false with the reason. */
 bool pg_look(struct pg_queue *queue, struct error *why);

@@ -296,7 +296,7 @@ static void answers_are_explained(void)
         {PAGE("502"), "no program behind its socket"},
         {JSON("401", "the write key is missing: add it"), "drop the query"},
         {JSON("401", "close-sig-timestamp is 9 seconds ahead"), "the clocks of this machine"},
-        {JSON("503", "try later"), "cannot take the event now; its answer says why"},
+        {JSON("503", "try later"), "cannot take the event now: `"},
         {JSON("503", "there is no room for the event: the disk is full"), "no room for new events"},
         {JSON("503", "the event was not stored in time: the data plane"), "within 12 s"},
         {JSON("503", "the queue does not work: disk I/O error"), "cannot write into its queue"},

@@ -223,6 +223,40 @@ static void delivering_resolves_dead_letters_of_the_same_identity(void)
     queue_close(queue);
 }
 
+/* As where an event was moved to another source meanwhile: what is not stored must not be in memory. */
+static void an_event_that_is_gone_leaves_no_identity(void)
+{
+    struct queue *queue = open_new("gone");
+    queue_rig_claim(queue);
+    queue_rig_append(queue, "one", "a");
+    settle(queue, "one", verdict_on(1, VERDICT_DELIVERED, 1, NULL));
+    settle(queue, "one", verdict_on(1, VERDICT_DELIVERED, 2, NULL));
+    CU_ASSERT_TRUE(known_of(queue, "one", 1).delivered);
+    CU_ASSERT_FALSE(known_of(queue, "one", 2).delivered);
+    queue_close(queue);
+}
+
+static void the_newest_version_is_known(void)
+{
+    static const int64_t dates[] = {300, 100, 200};
+    struct queue *queue = open_new("versions");
+    queue_rig_claim(queue);
+    for (uint64_t i = 0; i < sizeof dates / sizeof *dates; i++) {
+        struct verdict verdict = verdict_on(i + 1, VERDICT_DELIVERED, 1, NULL);
+        verdict.identity.updated_us = dates[i];
+        queue_rig_append(queue, "one", "a");
+        settle(queue, "one", verdict);
+    }
+    for (int round = 0; round < 2; round++) {
+        struct known known = known_of(queue, "one", 1);
+        CU_ASSERT_TRUE(known.delivered && known.delivered_us == 300);
+        queue_close(queue);
+        queue = open_again();
+        queue_rig_claim(queue);
+    }
+    queue_close(queue);
+}
+
 static void notes_survive(void)
 {
     struct error why;
@@ -391,6 +425,8 @@ static CU_TestInfo tests[] = {
     {"a clock that was ahead is got over", a_clock_that_was_ahead_is_got_over},
     {"dead letters are kept, replayed and resolved", dead_letters_are_kept_replayed_and_resolved},
     {"delivering resolves dead letters of the identity", delivering_resolves_dead_letters_of_the_same_identity},
+    {"an event that is gone leaves no identity", an_event_that_is_gone_leaves_no_identity},
+    {"the newest version is known", the_newest_version_is_known},
     {"the forwarder's notes survive", notes_survive},
     {"one process owns the reading", one_process_owns_the_reading},
     {"a full queue takes no more", a_full_queue_takes_no_more},

@@ -1,5 +1,5 @@
-/* queue_move in the engine sqlite: what was delivered, dead letters and counts follow a renamed source, while another
- * process forwards, and whenever the move is killed. */
+/* queue_move: what was delivered, dead letters and counts follow a renamed source, while another process forwards, and
+ * whenever the move is killed. One table of cases for both engines. */
 #include "tests/suites.h"
 
 #include <poll.h>
@@ -20,21 +20,29 @@
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
+static struct queue_rig_engine engine;
 static struct events found;
 
-static int make_directory(void)
+static int begin_sqlite(void)
 {
     return queue_rig_set_up(&made, directory, state);
 }
 
-static int remove_directory(void)
+static int begin_postgresql(void)
 {
+    return begin_sqlite() != 0 || !queue_rig_postgresql(&engine, &made);
+}
+
+static int end(void)
+{
+    queue_rig_engine_end(&engine);
     return queue_rig_tear_down(directory, &found);
 }
 
-static struct queue *open_queue(const char *name)
+static struct queue *open_new(const char *name)
 {
     path_join(state, directory, name);
+    queue_rig_new(&engine, &made);
     return queue_rig_open(&made);
 }
 
@@ -45,8 +53,8 @@ static struct identity identity_of(unsigned number, int64_t updated_us)
     return identity;
 }
 
-/* Puts events into a source in one transaction, for appending one by one would sync each. */
-static void append_many(const char *source, unsigned first, unsigned count)
+/* In one transaction, for appending one by one would sync each. */
+static void append_to_file(const char *source, unsigned first, unsigned count)
 {
     char path[PATH_SIZE], text[512];
     sqlite3 *db = NULL;
@@ -65,6 +73,22 @@ static void append_many(const char *source, unsigned first, unsigned count)
     sqlite3_finalize(number);
     CU_ASSERT_FATAL(sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK);
     sqlite3_close(db);
+}
+
+static void append_many(struct queue *queue, const char *source, unsigned first, unsigned count)
+{
+    if (!queue_rig_is_postgresql(&made)) {
+        append_to_file(source, first, count);
+        return;
+    }
+    char body[32], sql[400];
+    snprintf(body, sizeof body, "%u", first);
+    queue_rig_append(queue, source, body); /* makes the source */
+    snprintf(sql, sizeof sql,
+             "INSERT INTO event (source, id, received, body) SELECT s.number, nextval('id_' || s.number), %lld,"
+             " convert_to(i::text, 'UTF8') FROM source s, generate_series(%u, %u) i WHERE s.name = '%s'",
+             (long long)clock_unix_ms(), first + 1, first + count - 1, source);
+    queue_rig_change(&engine, &made, "", sql);
 }
 
 /* Settles the first so many that wait, whose identities are numbered from first. */
@@ -101,10 +125,10 @@ static size_t count_known(struct queue *queue, const char *source, unsigned firs
 /* Source one: delivered, dead, waiting. Source two has some of its own. */
 static void fill(struct queue *queue)
 {
-    append_many("one", 0, DELIVERED + DEAD + WAITING);
+    append_many(queue, "one", 0, DELIVERED + DEAD + WAITING);
     settle_many(queue, "one", VERDICT_DELIVERED, 0, DELIVERED, 100);
     settle_many(queue, "one", VERDICT_DEAD, DELIVERED, DEAD, 100);
-    append_many("two", 5000, 12);
+    append_many(queue, "two", 5000, 12);
     settle_many(queue, "two", VERDICT_DELIVERED, 5000, 10, 100);
 }
 
@@ -139,7 +163,7 @@ static void who_forwards_sees_it_at_once(void)
 {
     struct error why = {0};
     struct moved moved;
-    struct queue *owner = open_queue("owner"), *command = open_queue("owner");
+    struct queue *owner = open_new("owner"), *command = queue_rig_open(&made);
     CU_ASSERT_FATAL(queue_claim(owner, &why));
     fill(owner);
     CU_ASSERT_EQUAL(count_known(owner, "two", 0, DELIVERED, 100), 0);
@@ -153,7 +177,7 @@ static void who_forwards_sees_it_at_once(void)
     check_all_is_moved(owner, "moved again");
     queue_close(command);
     queue_close(owner);
-    struct queue *next = open_queue("owner"); /* it merges the journal into the index, under the old name */
+    struct queue *next = queue_rig_open(&made); /* it merges the journal into the index, under the old name */
     CU_ASSERT_FATAL(queue_claim(next, &why));
     check_all_is_moved(next, "the next owner");
     CU_ASSERT(queue_move(next, "one", "two", &moved, &why));
@@ -167,10 +191,10 @@ static void the_newer_version_counts(void)
 {
     struct error why = {0};
     struct moved moved;
-    struct queue *queue = open_queue("newer");
+    struct queue *queue = open_new("newer");
     CU_ASSERT_FATAL(queue_claim(queue, &why));
-    append_many("one", 0, 2);
-    append_many("two", 0, 2);
+    append_many(queue, "one", 0, 2);
+    append_many(queue, "two", 0, 2);
     settle_many(queue, "one", VERDICT_DELIVERED, 0, 1, 900);
     settle_many(queue, "two", VERDICT_DELIVERED, 0, 1, 500);
     settle_many(queue, "one", VERDICT_DELIVERED, 1, 1, 500);
@@ -199,9 +223,36 @@ static int hook_connection(sqlite3 *db, const char **error, const void *api)
     return SQLITE_OK;
 }
 
+/* The session of a move is ended in its step of that number, counted by how often it changes one of the tables: nothing
+ * of that step is there, as where the process died. Returns whether it came to that. */
+static bool move_and_be_cut(int step)
+{
+    char sql[1200];
+    struct error why = {0};
+    struct moved moved;
+    snprintf(sql, sizeof sql,
+             "CREATE SEQUENCE step; CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+             " IF nextval('closecrm.step') > %d THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
+             " RETURN NULL; END$$;"
+             " CREATE TRIGGER cut AFTER DELETE ON event EXECUTE FUNCTION cut();"
+             " CREATE TRIGGER cut AFTER DELETE ON known EXECUTE FUNCTION cut();"
+             " CREATE TRIGGER cut AFTER DELETE ON count EXECUTE FUNCTION cut();"
+             " CREATE TRIGGER cut AFTER UPDATE ON letter EXECUTE FUNCTION cut()",
+             step);
+    queue_rig_change(&engine, &made, "", sql);
+    struct queue *queue = queue_rig_open(&made);
+    bool good = queue_move(queue, "one", "two", &moved, &why);
+    check(good || why.text[0] != '\0', "it is said what happened");
+    queue_close(queue);
+    queue_rig_change(&engine, &made, "", "DROP FUNCTION cut CASCADE; DROP SEQUENCE step");
+    return !good;
+}
+
 /* Moves in a child that dies before its commit of that number. Returns whether it did. */
 static bool move_and_die(int commit)
 {
+    if (queue_rig_is_postgresql(&made))
+        return move_and_be_cut(commit);
     pid_t child = fork();
     if (child == 0) {
         struct error why = {0};
@@ -227,11 +278,12 @@ static void killed_at_each_step_it_goes_on(void)
     do {
         char name[32];
         snprintf(name, sizeof name, "killed-%d", commit);
-        struct queue *queue = open_queue(name);
+        struct queue *queue = open_new(name);
+        CU_ASSERT_FATAL(queue_claim(queue, &why));
         fill(queue);
         queue_close(queue); /* a connection must not be carried over fork */
         died = move_and_die(commit);
-        queue = open_queue(name);
+        queue = queue_rig_open(&made);
         CU_ASSERT_FATAL(queue_claim(queue, &why));
         CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
         check_all_is_moved(queue, name);
@@ -247,10 +299,10 @@ static void the_last_acceptance_stays(void)
     struct error why = {0};
     struct counts before = {0}, after = {0};
     struct moved moved;
-    struct queue *queue = open_queue("accepted");
-    append_many("one", 0, 2);
+    struct queue *queue = open_new("accepted");
+    append_many(queue, "one", 0, 2);
     poll(NULL, 0, 5);
-    append_many("two", 2, 1);
+    append_many(queue, "two", 2, 1);
     CU_ASSERT(queue_count(queue, "two", &before, &why));
     CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
     CU_ASSERT(queue_count(queue, "two", &after, &why));
@@ -265,7 +317,7 @@ static void there_and_back_changes_nothing(void)
     struct error why = {0};
     struct moved moved;
     struct counts before, after;
-    struct queue *queue = open_queue("back");
+    struct queue *queue = open_new("back");
     CU_ASSERT_FATAL(queue_claim(queue, &why));
     fill(queue);
     CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
@@ -288,7 +340,7 @@ static void an_empty_source_keeps_no_notes(void)
     struct moved moved;
     struct notes notes = {.tries = 7, .next_ms = 1, .parked_count = 1};
     notes.parked[0].id = 1;
-    struct queue *queue = open_queue("empty");
+    struct queue *queue = open_new("empty");
     CU_ASSERT_FATAL(queue_claim(queue, &why));
     CU_ASSERT(queue_note(queue, "one", &notes, true, &why));
     CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
@@ -297,16 +349,22 @@ static void an_empty_source_keeps_no_notes(void)
     queue_close(queue);
 }
 
+static CU_TestInfo tests[] = {
+    {"who forwards sees a move at once", who_forwards_sees_it_at_once},
+    {"the newer version counts", the_newer_version_counts},
+    {"killed at each step, it goes on", killed_at_each_step_it_goes_on},
+    {"the last acceptance stays", the_last_acceptance_stays},
+    {"there and back changes nothing", there_and_back_changes_nothing},
+    {"an empty source keeps no notes", an_empty_source_keeps_no_notes},
+    CU_TEST_INFO_NULL,
+};
+
 void suite_queue_move(void)
 {
-    static CU_TestInfo tests[] = {
-        {"who forwards sees a move at once", who_forwards_sees_it_at_once},
-        {"the newer version counts", the_newer_version_counts},
-        {"killed at each step, it goes on", killed_at_each_step_it_goes_on},
-        {"the last acceptance stays", the_last_acceptance_stays},
-        {"there and back changes nothing", there_and_back_changes_nothing},
-        {"an empty source keeps no notes", an_empty_source_keeps_no_notes},
-        CU_TEST_INFO_NULL,
-    };
-    suite_add("queue move", make_directory, remove_directory, tests);
+    suite_add("queue move", begin_sqlite, end, tests);
+}
+
+void suite_queue_move_postgresql(void)
+{
+    suite_add("queue move postgresql", begin_postgresql, end, tests);
 }

@@ -68,27 +68,6 @@ static const char *database_name(void)
 
 /* ---- poolers ---- */
 
-/* In front of the server, in the folder PLACE. Returns false where there is no PgBouncer. */
-static bool start_pooler(struct process *pooler, const char *place, const char *more)
-{
-    char text[PATH_SIZE * 4], path[PATH_SIZE], log[PATH_SIZE], socket[PATH_SIZE];
-    if (access("/usr/sbin/pgbouncer", X_OK) != 0)
-        return false;
-    path_join(log, place, "log");
-    path_join(socket, place, ".s.PGSQL.6432");
-    int length = snprintf(text, sizeof text,
-                          "[databases]\n* = host=%s user=tests\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = %s\n"
-                          "auth_type = any\npool_mode = transaction\n%s\n",
-                          engine.postgresql.directory, place, more);
-    CU_ASSERT_TRUE_FATAL(temporary_write(place, "pgbouncer.ini", 0644, text, (size_t)length));
-    path_join(path, place, "pgbouncer.ini");
-    const char *const arguments[] = {"/usr/sbin/pgbouncer", "-q", path, NULL};
-    const struct process_options options = {.arguments = arguments, .directory = place, .log = log};
-    CU_ASSERT_TRUE_FATAL(process_start(pooler, &options));
-    CU_ASSERT_TRUE_FATAL(process_wait_socket(pooler, socket, PATIENCE_MS));
-    return true;
-}
-
 /* One connection of its hands the same lock to everybody. With options, and where somebody told it to ignore them. */
 static void a_pooler_is_refused(void)
 {
@@ -101,7 +80,7 @@ static void a_pooler_is_refused(void)
         struct process pooler;
         char place[PATH_SIZE];
         CU_ASSERT_TRUE_FATAL(temporary_make(place));
-        if (start_pooler(&pooler, place, ways[i])) {
+        if (postgresql_pooler(&engine.postgresql, place, ways[i], &pooler)) {
             snprintf(engine.url, sizeof engine.url, "postgresql://tests@/%s?host=%s&port=6432", name, place);
             queue_rig_refused(&made, QUEUE_BROKEN, "queue_url leads to a pooler (PgBouncer)");
             process_stop(&pooler, PATIENCE_MS);

@@ -308,20 +308,6 @@ static void a_restored_queue_knows_the_newer_version(void)
     end(queue);
 }
 
-/* As where an event was moved to another source meanwhile: what is not on disk must not be in memory. */
-static void an_event_that_is_gone_leaves_no_identity(void)
-{
-    struct error why = {0};
-    struct queue *queue = begin();
-    struct verdict verdict = {.kind = VERDICT_DELIVERED, .remember = true, .identity = {.updated_us = 100}};
-    verdict.id = settle_version(queue, 100);
-    make_key(verdict.identity.key, 2);
-    CU_ASSERT(queue_settle(queue, "one", &verdict, 1, &why));
-    CU_ASSERT_EQUAL(known_version(queue, 2), 0);
-    CU_ASSERT_EQUAL(known_version(queue, 1), 100);
-    end(queue);
-}
-
 /* ---- forgetting ---- */
 
 static int64_t count_in_index(const char *path)
@@ -375,7 +361,6 @@ void suite_queue_remember(void)
         {"the Bloom filter denies nothing that was added", the_bloom_filter},
         {"what is merged stays known, with a Bloom filter and without", many_are_remembered},
         {"a restored queue knows the newer version", a_restored_queue_knows_the_newer_version},
-        {"an event that is gone leaves no identity", an_event_that_is_gone_leaves_no_identity},
         {"what is old is forgotten in time", what_is_old_is_forgotten_in_time},
         CU_TEST_INFO_NULL,
     };

@@ -148,6 +148,24 @@ void postgresql_stop(struct postgresql *postgresql)
     *postgresql = (struct postgresql){.databases = 0};
 }
 
+bool postgresql_pooler(const struct postgresql *postgresql, const char *place, const char *more, struct process *pooler)
+{
+    char text[PATH_SIZE * 4], path[PATH_SIZE], log[PATH_SIZE], socket[PATH_SIZE];
+    if (access("/usr/sbin/pgbouncer", X_OK) != 0)
+        return false;
+    path_join(log, place, "log");
+    path_join(socket, place, ".s.PGSQL.6432");
+    int length = snprintf(text, sizeof text,
+                          "[databases]\n* = host=%s user=tests\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = %s\n"
+                          "auth_type = any\npool_mode = transaction\n%s\n",
+                          postgresql->directory, place, more);
+    path_join(path, place, "pgbouncer.ini");
+    const char *const arguments[] = {"/usr/sbin/pgbouncer", "-q", path, NULL};
+    const struct process_options options = {.arguments = arguments, .directory = place, .log = log};
+    return temporary_write(place, "pgbouncer.ini", 0644, text, (size_t)length) && process_start(pooler, &options) &&
+           process_wait_socket(pooler, socket, PATIENCE_MS);
+}
+
 bool postgresql_database(struct postgresql *postgresql, char url[static POSTGRESQL_URL])
 {
     char text[64];

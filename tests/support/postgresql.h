@@ -36,6 +36,11 @@ bool postgresql_crash(struct postgresql *postgresql);
 /* Starts it again after process_stop. */
 bool postgresql_begin(struct postgresql *postgresql);
 
+/* Starts a PgBouncer in transaction mode before it, whose socket is in the folder place, on port 6432; more: further
+ * lines of its configuration. Returns false where there is none. */
+bool postgresql_pooler(const struct postgresql *postgresql, const char *place, const char *more,
+                       struct process *pooler);
+
 /* Makes an empty database, and writes its address. Returns false when that failed. */
 bool postgresql_database(struct postgresql *postgresql, char url[static POSTGRESQL_URL]);
 

@@ -3,6 +3,9 @@
 
 #include <CUnit/CUnit.h>
 #include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,11 +65,41 @@ void queue_rig_engine_end(struct queue_rig_engine *engine)
 void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made)
 {
     char note[PATH_SIZE];
-    if (made->config.queue != QUEUE_POSTGRESQL)
+    if (!queue_rig_is_postgresql(made))
         return;
     CU_ASSERT_TRUE_FATAL(postgresql_database(&engine->postgresql, engine->url));
     path_join(note, made->config.state_dir, "queue.databases"); /* else it would notice */
     unlink(note);
+}
+
+bool queue_rig_is_postgresql(const struct made_config *made)
+{
+    return made->config.queue == QUEUE_POSTGRESQL;
+}
+
+static void change_file(const char *state, const char *sql)
+{
+    sqlite3 *db = NULL;
+    char path[PATH_SIZE];
+    path_join(path, state, "queue.db");
+    CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+    check(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+void queue_rig_change(const struct queue_rig_engine *engine, const struct made_config *made, const char *for_sqlite,
+                      const char *for_postgresql)
+{
+    char *sql = NULL, *answer = NULL;
+    if (!queue_rig_is_postgresql(made)) {
+        change_file(made->config.state_dir, for_sqlite);
+        return;
+    }
+    if (asprintf(&sql, "SET search_path = closecrm; %s", for_postgresql) > 0)
+        answer = postgresql_run(engine->url, sql);
+    check(answer != NULL, "it can be run: %s", for_postgresql);
+    free(answer);
+    free(sql);
 }
 
 struct queue *queue_rig_open(const struct made_config *made)

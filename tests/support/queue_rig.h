@@ -34,6 +34,12 @@ void queue_rig_engine_end(struct queue_rig_engine *engine);
 /* A new queue: of postgresql another database. */
 void queue_rig_new(struct queue_rig_engine *engine, struct made_config *made);
 
+bool queue_rig_is_postgresql(const struct made_config *made);
+
+/* Changes the tables as an operator's hand would, by SQL for the one engine or the other; nobody has the queue open. */
+void queue_rig_change(const struct queue_rig_engine *engine, const struct made_config *made, const char *for_sqlite,
+                      const char *for_postgresql);
+
 /* Opens the queue of the state directory, which is made where it is missing. Ends the test where that fails. Close with
  * queue_close. */
 struct queue *queue_rig_open(const struct made_config *made);

@@ -160,17 +160,23 @@ static void sigterm_while_the_data_plane_hangs(void)
     CU_ASSERT(in_time);
 }
 
+static CU_TestInfo tests[] = {
+    {"SIGHUP", sighup},
+    {"SIGHUP, Apache's kept connections", sighup_kept_connections},
+    {"a changed configuration", changed_configuration},
+    {"a replaced program", replaced_program},
+    {"SIGTERM, and a supervisor that starts it again", sigterm_with_a_supervisor},
+    {"SIGTERM of one process among four", sigterm_of_one_among_several},
+    {"SIGTERM while the data plane hangs", sigterm_while_the_data_plane_hangs},
+    CU_TEST_INFO_NULL,
+};
+
+void suite_durable_lifecycle_postgresql(void)
+{
+    suite_add("durable lifecycle postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_durable_lifecycle(void)
 {
-    static CU_TestInfo tests[] = {
-        {"SIGHUP", sighup},
-        {"SIGHUP, Apache's kept connections", sighup_kept_connections},
-        {"a changed configuration", changed_configuration},
-        {"a replaced program", replaced_program},
-        {"SIGTERM, and a supervisor that starts it again", sigterm_with_a_supervisor},
-        {"SIGTERM of one process among four", sigterm_of_one_among_several},
-        {"SIGTERM while the data plane hangs", sigterm_while_the_data_plane_hangs},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable lifecycle", NULL, NULL, tests);
 }

@@ -141,13 +141,19 @@ static void everything_refused(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+static CU_TestInfo tests[] = {
+    {"one of 1,000 is refused with 400", refused_with_400},
+    {"one of 1,000 is answered with 500", answered_with_500},
+    {"everything is refused with 400", everything_refused},
+    CU_TEST_INFO_NULL,
+};
+
+void suite_durable_poison_postgresql(void)
+{
+    suite_add("durable poison postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_durable_poison(void)
 {
-    static CU_TestInfo tests[] = {
-        {"one of 1,000 is refused with 400", refused_with_400},
-        {"one of 1,000 is answered with 500", answered_with_500},
-        {"everything is refused with 400", everything_refused},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("durable poison", NULL, NULL, tests);
 }

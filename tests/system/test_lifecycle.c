@@ -197,7 +197,7 @@ static void apache_tries_at_once_after_a_restart(void)
 static void reloads_a_changed_configuration(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
+    if (durable_new_queue() && site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         CU_ASSERT(load_wait(load, 200, durable_patience(60000)));
@@ -271,6 +271,16 @@ static void takes_a_replaced_program(void)
         check_nothing_lost(&site, load, 200);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+/* The others are about queue = none, or about no queue. */
+void suite_lifecycle_postgresql(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a changed configuration under load", reloads_a_changed_configuration},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("lifecycle postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
 
 void suite_lifecycle(void)

@@ -25,7 +25,7 @@ static const struct setup setup_apache_cgi = {
 static void counts_are_right_whatever_dies(void)
 {
     struct site site;
-    if (site_open(&site, &setup_apache_fcgid, LOOKED_CONFIG)) {
+    if (durable_open(&site, &setup_apache_fcgid, LOOKED_CONFIG)) {
         struct load_options options = {.url = site.url,
                                        .signature_key = ALPHA_SIGNATURE_KEY,
                                        .prefix = "ev",
@@ -61,7 +61,7 @@ static void the_page_through(const struct setup *setup)
     struct site site;
     struct buffer out = {0};
     char form[160], token[LOOKED_TOKEN];
-    if (site_open(&site, setup, LOOKED_CONFIG)) {
+    if (durable_open(&site, setup, LOOKED_CONFIG)) {
         CU_ASSERT_EQUAL(looked_number(&site, "accepted"), 0);
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
         check(looked_wait(&site, "delivered", 1, PATIENCE_MS), "%s: it is seen to be delivered", setup->name);
@@ -93,7 +93,7 @@ static void health_is_probed(void)
     struct buffer out = {0};
     char probe[PATH_SIZE];
     bool written = false;
-    if (site_open(&site, &setup_lighttpd_spawn, "queue = sqlite")) {
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
         path_join(probe, site.directory, "state/health.probe");
         for (moment deadline = clock_now() + PATIENCE_MS; access(probe, F_OK) != 0 && clock_now() < deadline;)
             poll(NULL, 0, 20);
@@ -152,17 +152,23 @@ static void through_cgi(void)
     the_page_through(&setup_apache_cgi);
 }
 
+static CU_TestInfo tests[] = {
+    {"counts are right whatever dies", counts_are_right_whatever_dies},
+    {"health is probed", health_is_probed},
+    {"a probe of another user is made anew", a_probe_of_another_user_is_made_anew},
+    {"through lighttpd", through_lighttpd},
+    {"through Apache, mod_proxy_fcgi", through_apache},
+    {"through Apache, mod_fcgid", through_fcgid},
+    {"through Apache, CGI", through_cgi},
+    CU_TEST_INFO_NULL,
+};
+
+void suite_status_servers_postgresql(void)
+{
+    suite_add("status_servers postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_status_servers(void)
 {
-    static CU_TestInfo tests[] = {
-        {"counts are right whatever dies", counts_are_right_whatever_dies},
-        {"health is probed", health_is_probed},
-        {"a probe of another user is made anew", a_probe_of_another_user_is_made_anew},
-        {"through lighttpd", through_lighttpd},
-        {"through Apache, mod_proxy_fcgi", through_apache},
-        {"through Apache, mod_fcgid", through_fcgid},
-        {"through Apache, CGI", through_cgi},
-        CU_TEST_INFO_NULL,
-    };
     suite_add("status_servers", NULL, NULL, tests);
 }

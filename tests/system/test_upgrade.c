@@ -1,7 +1,8 @@
-/* Another release in the same state directory, under load: the one before is replaced by this one, this one is killed
- * and started again, and gives the directory back to the one before. What waited, what was delivered and the dead
- * letters are the same all the way. `make test-upgrade BEFORE=COMMIT` builds the release before and names it in
- * CLOSECRM_BEFORE; without that this suite does not exist. */
+/* Another release in the same state directory, or on the same database, under load: the one before is replaced by this
+ * one, this one is killed and started again, and gives the queue back to the one before. What waited, what was
+ * delivered and the dead letters are the same all the way. Two machines on one database are upgraded one after the
+ * other. `make test-upgrade BEFORE=COMMIT` builds the release before and names it in CLOSECRM_BEFORE; without that this
+ * suite does not exist. */
 #include "tests/suites.h"
 
 #include <poll.h>
@@ -278,6 +279,102 @@ static void keys_and_the_position_in_the_event_log(void)
         CU_ASSERT_EQUAL(close_site_keys(&site), 1);
     }
     close_site_close(&site);
+}
+
+/* ---- two machines on one database ---- */
+
+/* A site each; both send to the stand-in of the first. Two sources, so that each machine forwards one. */
+struct pair {
+    struct site site[2];
+    struct load *load[2];
+};
+
+static bool configure(struct pair *pair, struct site *site)
+{
+    char text[2048];
+    int length = snprintf(text, sizeof text,
+                          CONFIG "%sdata_plane_url = http://127.0.0.1:%u\n"
+                                 "[source alpha]\nwrite_key = %s\nsignature_key = %s\n"
+                                 "[source beta]\nwrite_key = %s\nsignature_key = %s\n",
+                          durable_queue_lines(), pair->site[0].standin_port, ALPHA_WRITE_KEY, ALPHA_SIGNATURE_KEY,
+                          BETA_WRITE_KEY, BETA_SIGNATURE_KEY);
+    return temporary_write(site->directory, "closecrm.conf", 0600, text, (size_t)length) &&
+           temporary_copy(site->directory, "closecrm.fcgi", 0755, before()) && durable_start_anew(site, NULL);
+}
+
+/* To each machine: events of alpha to the first, of beta to the second. */
+static void start_loads(struct pair *pair, char urls[2][160])
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct load_options options = durable_load(&pair->site[i]);
+        snprintf(urls[i], 160, "%s/%s", pair->site[i].url, i == 0 ? "alpha" : "beta");
+        options.url = urls[i];
+        options.prefix = i == 0 ? "alpha" : "beta";
+        options.signature_key = i == 0 ? ALPHA_SIGNATURE_KEY : BETA_SIGNATURE_KEY;
+        options.connections = 4;
+        options.pause_ms = 5;
+        options.ordered = true;
+        options.first_lead = i * 100;
+        pair->load[i] = load_start(&options);
+    }
+}
+
+static void check_loads(struct pair *pair)
+{
+    static const char *const write_keys[] = {ALPHA_WRITE_KEY, BETA_WRITE_KEY};
+    struct standin *standin = pair->site[0].standin;
+    struct load_result results[2];
+    for (size_t i = 0; i < 2; i++) {
+        load_stop(pair->load[i]);
+        results[i] = load_finish(pair->load[i]);
+        check(results[i].ok == results[i].sent, "%zu of %zu are answered 200, else %d", results[i].ok, results[i].sent,
+              results[i].other);
+    }
+    CU_ASSERT(durable_wait_empty(&pair->site[0], durable_patience(PATIENCE_MS)));
+    for (size_t i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(load_count_arrived(pair->load[i], standin, 1), results[i].ok);
+        CU_ASSERT_EQUAL(load_count_altered(pair->load[i], standin, write_keys[i]), 0);
+        CU_ASSERT_EQUAL(load_count_disordered(pair->load[i], standin), 0);
+    }
+    struct counts counts = durable_counts(&pair->site[0], NULL);
+    CU_ASSERT_EQUAL(counts.accepted, results[0].ok + results[1].ok);
+    CU_ASSERT_EQUAL(counts.delivered, counts.accepted);
+    printf("(%zu and %zu events) ", results[0].ok, results[1].ok);
+}
+
+static void two_machines_one_after_the_other(void)
+{
+    struct pair pair = {.load = {NULL}};
+    char urls[2][160];
+    if (durable_open(&pair.site[0], &setup_lighttpd_spawn, CONFIG) &&
+        site_open(&pair.site[1], &setup_lighttpd_spawn, durable_queue_lines()) && configure(&pair, &pair.site[0]) &&
+        configure(&pair, &pair.site[1])) {
+        start_loads(&pair, urls);
+        const char *const programs[] = {program_under_test(), before()};
+        for (size_t i = 0; i < 4; i++) {
+            poll(NULL, 0, PHASE_MS);
+            take_on(&pair.site[i % 2], programs[i / 2]);
+        }
+        poll(NULL, 0, PHASE_MS);
+        check_loads(&pair);
+        load_free(pair.load[0]);
+        load_free(pair.load[1]);
+    }
+    site_close(&pair.site[1]);
+    site_close(&pair.site[0]);
+}
+
+/* What is new in this one is about the file of the engine sqlite. */
+void suite_upgrade_postgresql(void)
+{
+    static CU_TestInfo tests[] = {
+        {"the release before, this one, and back", another_release},
+        {"two machines, one after the other, and back", two_machines_one_after_the_other},
+        {"keys, and the position in the Event Log", keys_and_the_position_in_the_event_log},
+        CU_TEST_INFO_NULL,
+    };
+    if (before() != NULL)
+        suite_add("upgrade postgresql", durable_use_postgresql, durable_end_postgresql, tests);
 }
 
 void suite_upgrade(void)

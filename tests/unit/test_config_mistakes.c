@@ -53,6 +53,9 @@ static void lines(void)
     check_all(mistakes, sizeof mistakes / sizeof *mistakes);
 }
 
+#define POSTGRES "postgresql://USER:PASSWORD@HOST/DATABASE"
+#define PORT "has a port that is no number from 1 to 65535 (an IPv6 address stands in brackets, [::1]:5432)"
+
 static void values(void)
 {
     static const struct mistake mistakes[] = {
@@ -76,6 +79,55 @@ static void values(void)
                                                         "%23 for # in user and password"},
         {"queue_url = postgresql://u:sec/ret@h/d\n", AT "1: queue_url must have %40 for @, %2F for /, %3F for ? and "
                                                         "%23 for # in user and password"},
+        {"queue_url = postgresql://u:p@h\n", AT "1: queue_url names no database: " POSTGRES},
+        {"queue_url = postgresql://u:p@h/\n", AT "1: queue_url names no database: " POSTGRES},
+        {"queue_url = postgresql://h/d\n", AT "1: queue_url names no user: " POSTGRES},
+        {"queue_url = postgresql://u:p@/d\n", AT "1: queue_url names no host: " POSTGRES},
+        {"queue_url = postgresql://u:p@h:abc/d\n", AT "1: queue_url " PORT},
+        {"queue_url = postgresql://u:p@h:0/d\n", AT "1: queue_url " PORT},
+        {"queue_url = postgresql://u:p@h:70000/d\n", AT "1: queue_url " PORT},
+        {"queue_url = postgresql://u:p@g,h:5433x,i/d\n", AT "1: queue_url " PORT},
+        {"queue_url = postgresql://u:p@::1/d\n", AT "1: queue_url has an empty host, or one whose ] is missing: HOST, "
+                                                    "HOST:PORT, or HOST,HOST"},
+        {"queue_url = postgresql://u:p@[::1/d\n", AT "1: queue_url has an empty host, or one whose ] is missing: HOST, "
+                                                     "HOST:PORT, or HOST,HOST"},
+        {"queue_url = postgresql://u:p@[::1]5432/d\n", AT "1: queue_url has something between the ] of a host and what "
+                                                          "follows: [::1]:5432"},
+        {"queue_url = postgresql://u:p@g,,h/d\n", AT "1: queue_url has an empty host, or one whose ] is missing: HOST, "
+                                                     "HOST:PORT, or HOST,HOST"},
+        {"queue_url = postgresql://u:p@/d?host=g,\n", AT "1: queue_url has an empty host between commas"},
+        {"queue_url = postgresql://u:p@g,h,i/d?port=5432,5433\n",
+         AT "1: queue_url has 2 ports for 3 hosts: give one for all, or one for each"},
+        {"queue_url = postgresql://u:p@g/d?port=65536\n", AT "1: queue_url " PORT},
+        {"queue_url = postgresql://u:p@g:1,h:2/d?host=g,h,i\n",
+         AT "1: queue_url has other ports than hosts: with ?host= give ?port=, too"},
+        {"queue_url = postgresql://u:p@g,h/d?hostaddr=127.0.0.1\n",
+         AT "1: queue_url has 2 hosts and 1 host addresses (hostaddr): give one for each"},
+        {"queue_url = postgresql://u:p@h/d?sslmod=require\n",
+         AT "1: queue_url has a parameter behind the ? that PostgreSQL does not know; did you mean sslmode?"},
+        {"queue_url = postgresql://u:p@h/d?s3cr3t=require\n",
+         AT "1: queue_url has a parameter behind the ? that PostgreSQL does not know: remove it; what there is stands "
+            "in its documentation under Parameter Key Words"},
+        {"queue_url = postgresql://u:p@h/d?sslmode\n", AT "1: queue_url must have NAME=VALUE behind the ?, with & "
+                                                          "between, and %3D for a = in a value"},
+        {"queue_url = postgresql://u:p@h/d?sslmode=full\n",
+         AT "1: queue_url has a value of sslmode that does not exist; there are: disable, allow, prefer, require, "
+            "verify-ca, verify-full"},
+        {"queue_url = postgresql://u:p@h/d?sslmode=verify\n",
+         AT "1: queue_url has a value of sslmode that does not exist; there are: disable, allow, prefer, require, "
+            "verify-ca, verify-full"},
+        {"queue_url = postgresql://u:p@h/d?connect_timeout=2s\n",
+         AT "1: queue_url must have a whole number as connect_timeout"},
+        {"queue_url = postgresql://u:p@h/d?sslrootcert=/nowhere/ca.pem\n",
+         AT "1: queue_url names a file as sslrootcert that cannot be read: No such file or directory"},
+        {"queue_url = postgresql://u:p@h/d?sslrootcert=ca.pem\n",
+         AT "1: queue_url must name sslrootcert by its whole path: it does not matter then from where the program is "
+            "started"},
+        {"queue_url = postgresql://u:p%zz@h/d\n", AT "1: queue_url has a % that two hexadecimal digits do not follow, "
+                                                     "or %00: %25 stands for a % itself"},
+        {"queue_url = postgresql://u:p@h /d\n", AT "1: queue_url must be postgresql://USER:PASSWORD@HOST/DATABASE, in "
+                                                   "one line and without blanks; %XX stands for what has a meaning in "
+                                                   "addresses"},
         {"queue = redis\n", AT "1: queue must be one of sqlite, none, postgresql, not \"redis\""},
         {"ca_file = ca.pem\n", AT "1: ca_file names ~/ca.pem, which cannot be read: No such file or directory"},
         {"ca_file = ~/ca.pem\n", AT "1: ca_file must be a path without ~, which only a shell understands"},
@@ -212,6 +264,15 @@ static void secrets_are_not_shown(void)
         "data_plane_url = s3cr3t\n",
         "queue_url = mysql://u:s3cr3t@h/d\n",
         "queue_url = postgresql://u:s3cr3t @h/d\n",
+        "queue_url = postgresql://u:s3cr3t@h\n",
+        "queue_url = postgresql://u:p@s3cr3t@h/d\n",
+        "queue_url = postgresql://u:s3cr3t%zz@h/d\n",
+        "queue_url = postgresql://u:s3cr3t@h:x/d\n",
+        "queue_url = postgresql://h:s3cr3t/d?user=u\n",
+        "queue_url = postgresql://u@h/d?password=a&s3cr3t=x\n",
+        "queue_url = postgresql://u@h/d?password=a&sslmode=s3cr3t\n",
+        "queue_url = postgresql://u@h/d?password=a&sslrootcert=/s3cr3t\n",
+        "queue_url = postgresql://u@h/d?port=s3cr3t\n",
         URL "[source a]\nwrite_key = s3cr3t\n[source b]\nwrite_key = s3cr3t\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {

@@ -1,4 +1,5 @@
 /* Whole webhooks, with a queue of the test's own: what is answered, and what reaches the queue. */
+#include "base/log.h"
 #include "tests/suites.h"
 #include "tests/support/http_fake.h"
 #include "webhook/webhook.h"
@@ -289,6 +290,8 @@ static void judges_bodies(void)
     }
 }
 
+#define LOG_SAYS ": the program's log says why. Send it again later\"}\n"
+
 static void answers_what_the_queue_says(void)
 {
     static const struct {
@@ -299,10 +302,10 @@ static void answers_what_the_queue_says(void)
     } cases[] = {
         {QUEUE_STORED, NULL, 200, "ok"},
         {QUEUE_UNUSABLE, "no event in it", 400, "{\"error\": \"no event in it\"}\n"},
-        {QUEUE_FULL, NULL, 503, "{\"error\": \"there is no room for the event: send it again later\"}\n"},
-        {QUEUE_UNKNOWN, NULL, 503, "{\"error\": \"the event was not stored in time: send it again later\"}\n"},
-        {QUEUE_FULL, "the disk is full", 503, "{\"error\": \"there is no room for the event: the disk is full\"}\n"},
-        {QUEUE_BROKEN, "disk on fire", 503, "{\"error\": \"the queue does not work: disk on fire\"}\n"},
+        {QUEUE_FULL, NULL, 503, "{\"error\": \"there is no room for the event" LOG_SAYS},
+        {QUEUE_UNKNOWN, NULL, 503, "{\"error\": \"the event was not stored in time" LOG_SAYS},
+        {QUEUE_FULL, "the disk is full", 503, "{\"error\": \"there is no room for the event" LOG_SAYS},
+        {QUEUE_BROKEN, "disk on fire", 503, "{\"error\": \"the queue does not work" LOG_SAYS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct scene scene;
@@ -315,6 +318,43 @@ static void answers_what_the_queue_says(void)
         CU_ASSERT_STRING_EQUAL(fake_body(&scene.fake), cases[i].answer);
         CU_ASSERT_EQUAL(strstr(scene.fake.text, "\r\nRetry-After: 30\r\n") != NULL, cases[i].status == 503);
     }
+}
+
+#define INSIDE "cannot write /var/lib/closecrm/queue.db for role closecrm at db.internal"
+
+/* The log. */
+static bool keep_line(void *context, enum log_level level, const char *line, size_t length)
+{
+    (void)level;
+    snprintf(context, LOG_QUOTED, "%.*s", (int)length, line);
+    return true;
+}
+
+/* Who sends learns nothing of the place: where the program cannot take an event, why is the log's. */
+static void a_fault_of_ours_is_explained_in_the_log_only(void)
+{
+    const struct error why = {.text = INSIDE};
+    size_t ours = 0;
+    for (unsigned i = REFUSAL_NONE + 1; i < REFUSALS; i++) {
+        static const struct fake_variable none[] = {{NULL, NULL}};
+        char line[LOG_QUOTED] = "";
+        struct fake_request fake;
+        struct refusal_log log;
+        fake_init(&fake, none, "", 0);
+        refusal_log_init(&log);
+        log_observe(keep_line, line);
+        refuse(&log, &fake.request, (enum refusal)i, NULL, &why);
+        log_observe(NULL, NULL);
+        refusal_log_free(&log);
+        if (fake_status(&fake) >= 500) {
+            ours++;
+            CU_ASSERT_PTR_NULL(strstr(fake.text, "/var/lib"));
+            CU_ASSERT_PTR_NULL(strstr(fake.text, "db.internal"));
+            CU_ASSERT_PTR_NOT_NULL(strstr(line, INSIDE));
+        }
+        fake_end(&fake);
+    }
+    CU_ASSERT(ours >= 5);
 }
 
 static void logs_only_some_refusals(void)
@@ -350,6 +390,7 @@ void suite_webhook_request(void)
         {"people learn that the address is right", tells_people_that_the_address_is_right},
         {"bodies empty, short, too large", judges_bodies},
         {"the queue's word decides", answers_what_the_queue_says},
+        {"a fault of ours is explained in the log only", a_fault_of_ours_is_explained_in_the_log_only},
         {"only some refusals are logged", logs_only_some_refusals},
         CU_TEST_INFO_NULL,
     };
