@@ -179,9 +179,11 @@ static const struct command commands[] = {
      "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
      "called again.\n",
      command_queue_move},
-    {"queue migrate", "--to ENGINE", "give the whole queue to the other kind of queue",
+    {"queue migrate", "[--to ENGINE] [--give-up]", "give the whole queue to the other kind of queue",
      "ENGINE: postgresql (the database of queue_url) or sqlite (state_dir). Stop the program before, everywhere.\n"
-     "Interrupted, it goes on when it is called again; until it is done neither queue works. Then set `queue`.\n",
+     "Interrupted, it goes on when it is called again; until it is done neither queue works. Then set `queue`.\n"
+     "\n"
+     "  --give-up   undo one that is not done: what has arrived is removed again, and the queue is where it was\n",
      command_queue_migrate},
     {"queue adopt", "", "go on with a database that is not the one of before",
      "For queue = postgresql. The program has noted in state_dir which database it works with; where it finds another\n"

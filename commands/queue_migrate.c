@@ -25,7 +25,7 @@ static bool tell_now_and_then(void *context, const struct migrated *done)
     if (now - *told < TELL_MS)
         return true;
     *told = now;
-    fputs("moved so far: ", stderr);
+    fputs("so far: ", stderr);
     print_figures(stderr, done);
     fputc('\n', stderr);
     return true;
@@ -50,7 +50,14 @@ static void print_migrated(const struct config *config, enum queue_kind to, cons
                config->state_dir);
 }
 
-static int migrate(const char *command, enum queue_kind to)
+static void print_given_up(const struct migrated *done)
+{
+    printf("the queue stays %s, and can be used; removed again %s: ", done->from, done->to);
+    print_figures(stdout, done);
+    putchar('\n');
+}
+
+static int migrate(const char *command, enum queue_kind to, bool gives_up)
 {
     struct session session;
     struct error why = {0};
@@ -59,8 +66,11 @@ static int migrate(const char *command, enum queue_kind to)
     const struct migrating watch = {tell_now_and_then, &told};
     if (!session_prepare(&session, command))
         return session.code;
-    bool good = queue_migrate(session.config, to, &watch, &done, &why);
-    if (good)
+    bool good = gives_up ? queue_migrate_give_up(session.config, &watch, &done, &why)
+                         : queue_migrate(session.config, to, &watch, &done, &why);
+    if (good && gives_up)
+        print_given_up(&done);
+    else if (good)
         print_migrated(session.config, to, &done);
     session_close(&session);
     return good ? COMMAND_OK : session_failed(command, &why);
@@ -69,15 +79,20 @@ static int migrate(const char *command, enum queue_kind to)
 int command_queue_migrate(int argc, char **argv)
 {
     const char *to = NULL;
-    const struct option_spec specs[] = {{"--to", &to, NULL}};
-    if (!options_read(argc, argv, specs, 1, NULL))
+    bool gives_up = false;
+    const struct option_spec specs[] = {{"--to", &to, NULL}, {"--give-up", NULL, &gives_up}};
+    if (!options_read(argc, argv, specs, 2, NULL))
         return COMMAND_USAGE;
+    if (gives_up && to != NULL)
+        return options_wrong(argv[0], "--give-up undoes what --to has begun: give one of them");
+    if (gives_up)
+        return migrate(argv[0], QUEUE_SQLITE, true);
     if (to == NULL)
         return options_wrong(argv[0], "to which queue? --to postgresql, or --to sqlite");
     bool is_sqlite = strcmp(to, "sqlite") == 0;
     if (!is_sqlite && strcmp(to, "postgresql") != 0)
         return options_wrong(argv[0], "--to %.60s? A queue can be moved to postgresql, and to sqlite", to);
-    return migrate(argv[0], is_sqlite ? QUEUE_SQLITE : QUEUE_POSTGRESQL);
+    return migrate(argv[0], is_sqlite ? QUEUE_SQLITE : QUEUE_POSTGRESQL, false);
 }
 
 static void print_place(void *context, const char *words)
@@ -92,9 +107,10 @@ int command_queue_adopt(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, NULL))
         return COMMAND_USAGE;
-    if (!session_open(&session, argv[0]))
+    if (!session_prepare(&session, argv[0]))
         return session.code;
-    bool good = queue_adopt(session.queue, print_place, NULL, &why);
+    session.queue = queue_open(session.config, &why); /* not session_open, which asks it something: it would refuse */
+    bool good = session.queue != NULL && queue_adopt(session.queue, print_place, NULL, &why);
     session_close(&session);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -83,8 +83,9 @@ struct config {
     char *path; /* the file read; NULL: everything came from the environment */
 
     enum queue_kind queue;
-    char *queue_url; /* the top level's, else the first source's, which it borrows; NULL: none */
-    char *state_dir; /* absolute; NULL: none */
+    char *queue_url;  /* the top level's, else the first source's, which it borrows; NULL: none */
+    bool is_of_route; /* a copy with the address and the sources of another database: queue/routes.h */
+    char *state_dir;  /* absolute; NULL: none */
     int64_t queue_max_bytes;
     int64_t queue_retention_ms;
     int64_t dead_retention_ms; /* 0: dead letters are kept for ever */

@@ -378,7 +378,8 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
         moment due = next_due(forwarder);
         if (end > clock_now() && end < due)
             due = end;
-        poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
+        if (may_go_on(forwarder, deadline)) /* a queue that was lost just now wakes nobody */
+            poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
     if (!queue_is_lost(forwarder->queue)) /* else what is in hand is another owner's, who reads it again */
         finish_in_flight(forwarder);

@@ -169,7 +169,7 @@ struct moved {
  * *moved counts, also when the call fails. A second call goes on where the first stopped. */
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct error *why);
 
-/* What queue_migrate has moved in this call; where the queue was, and is. */
+/* What queue_migrate has moved, in this call and in those before that it goes on with; where the queue was, and is. */
 struct migrated {
     uint64_t events, letters, identities;
     bool was_done; /* an earlier call had done all of it */
@@ -188,6 +188,13 @@ struct migrating {
  * process has one of them open. to: QUEUE_SQLITE or QUEUE_POSTGRESQL. Returns false with the reason. */
 bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
                    struct migrated *done, struct error *why);
+
+/* Undoes a migration that was begun and is not done, whichever way: what has arrived is removed there, unless it is an
+ * identity, and the queue that was to be moved is as it was. Killed or failed at any point, it goes on when it is
+ * called again, and queue_migrate, too. done: what was removed; from, to: as they were. Returns false with the reason.
+ */
+bool queue_migrate_give_up(const struct config *config, const struct migrating *watch, struct migrated *done,
+                           struct error *why);
 
 /* Checks the queue's integrity and calls report for each fault. Returns true when the check itself worked; *faults
  * counts. */

@@ -66,14 +66,15 @@ void migration_words(const struct migration_mark *mark, struct error *why)
         break;
     case MIGRATION_LEAVES:
         error_set(why,
-                  "this queue is being moved; it will be %.280s. If that was interrupted, call `closecrm.fcgi queue "
-                  "migrate --to %s` again, which goes on",
+                  "this queue is being moved; it will be %.200s. If that was interrupted, call `closecrm.fcgi queue "
+                  "migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate --give-up`, which undoes it",
                   mark->place, mark->command);
         break;
     case MIGRATION_RECEIVES:
         error_set(why,
-                  "a queue is being moved to here; it was %.280s. If that was interrupted, call `closecrm.fcgi queue "
-                  "migrate --to %s` again on that machine, which goes on",
+                  "a queue is being moved to here; it was %.200s. If that was interrupted, call on that machine "
+                  "`closecrm.fcgi queue migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate "
+                  "--give-up`, which undoes it",
                   mark->place, mark->command);
         break;
     case MIGRATION_NONE:
@@ -176,15 +177,30 @@ static bool move_part(struct course *course, const char *source, enum cargo_part
     }
 }
 
-static bool move_rows(struct course *course, struct error *why)
+/* Does it with each part of each source. */
+static bool each_part(struct course *course,
+                      bool (*act)(struct course *course, const char *source, enum cargo_part part, struct error *why),
+                      struct error *why)
 {
     struct strings names = {NULL, 0};
     bool good = course->from.engine->names(course->from.state, &names, why);
     for (size_t i = 0; i < names.count && good; i++) {
         for (enum cargo_part part = CARGO_KNOWN; part < CARGO_PARTS && good; part++)
-            good = move_part(course, names.at[i], part, why);
+            good = act(course, names.at[i], part, why);
     }
     queue_names_free(&names);
+    return good;
+}
+
+/* What earlier calls have moved. */
+static bool count_arrived(struct course *course, const char *source, enum cargo_part part, struct error *why)
+{
+    const struct migration *from = course->from.engine, *to = course->to.engine;
+    struct cargo_place place;
+    int64_t count = 0;
+    bool good = to->arrived(course->to.state, source, part, &place, why) &&
+                (place.id == 0 || from->count(course->from.state, source, part, &place, &count, why));
+    count_rows(course->done, part, (size_t)(part == CARGO_KNOWN ? place.id : count));
     return good;
 }
 
@@ -255,8 +271,104 @@ static bool migrate(struct course *course, struct error *why)
         course->done->was_done = true;
         return true;
     }
-    return begin_leaving(course, why) && begin_receiving(course, why) && (left || move_rows(course, why)) &&
-           finish(course, why);
+    return begin_leaving(course, why) && begin_receiving(course, why) && each_part(course, count_arrived, why) &&
+           (left || each_part(course, move_part, why)) && finish(course, why);
+}
+
+/* ---- giving it up ---- */
+
+/* What was counted is less again by as much; times stay, for they were true. */
+static bool take_counts_back(struct course *course, const char *source, const struct cargo_place *last,
+                             struct error *why)
+{
+    const struct migration *from = course->from.engine, *to = course->to.engine;
+    const struct cargo_place none = {.id = 0};
+    struct cargo *cargo = &course->cargo;
+    size_t kept = 0;
+    cargo_clear(cargo);
+    if (!from->read(course->from.state, source, CARGO_COUNTS, &none, cargo, why))
+        return false;
+    cargo_finish(cargo);
+    for (size_t i = 0; i < cargo->count; i++) {
+        struct cargo_row row = cargo->at[i];
+        bool is_time = row.id == CARGO_KIND_DELIVERED || row.id == CARGO_KIND_ACCEPTED;
+        row.n = -row.n;
+        if (row.id <= last->id && !is_time)
+            cargo->at[kept++] = row;
+    }
+    cargo->count = kept;
+    return to->write(course->to.state, source, CARGO_COUNTS, cargo, &none, 0, why);
+}
+
+/* Identities stay: what was delivered was delivered. */
+static bool take_part_back(struct course *course, const char *source, enum cargo_part part, struct error *why)
+{
+    const struct migration *from = course->from.engine, *to = course->to.engine;
+    struct cargo_place place;
+    int64_t count = 0;
+    if (part != CARGO_COUNTS && part != CARGO_EVENTS && part != CARGO_LETTERS)
+        return true;
+    if (!to->arrived(course->to.state, source, part, &place, why))
+        return false;
+    if (place.id == 0)
+        return true;
+    if (!from->count(course->from.state, source, part, &place, &count, why))
+        return false;
+    bool good = part == CARGO_COUNTS
+                    ? take_counts_back(course, source, &place, why)
+                    : to->take_back(course->to.state, source, part, count, course->to.mark.letters, why);
+    count_rows(course->done, part, (size_t)count);
+    return good && tell(course, why);
+}
+
+/* Whether the queue at `from` is the one that was to be moved to `to`. */
+static bool is_leaving(const struct side *from, const struct side *to)
+{
+    return from->mark.state == MIGRATION_LEAVES ||
+           (from->mark.state == MIGRATION_LEFT && to->mark.state == MIGRATION_RECEIVES &&
+            from->mark.number == to->mark.number);
+}
+
+static bool find_leaving(struct course *course, struct error *why)
+{
+    struct side other = course->from;
+    if (!is_leaving(&course->from, &course->to)) {
+        course->from = course->to;
+        course->to = other;
+    }
+    if (is_leaving(&course->from, &course->to))
+        return true;
+    const struct side *receives = course->from.mark.state == MIGRATION_RECEIVES ? &course->from : &course->to;
+    if (receives->mark.state == MIGRATION_RECEIVES)
+        migration_words(&receives->mark, why); /* another machine's */
+    else
+        error_set(why, "no queue is being moved: there is nothing to give up");
+    return false;
+}
+
+/* The queue that leaves has not changed. It may not be taken for one that has left while the other one is emptied, and
+ * is opened last. */
+static bool give_up(struct course *course, struct error *why)
+{
+    const struct migration_mark none = {.state = MIGRATION_NONE};
+    if (!open_side(&course->from, course->config, why) || !open_side(&course->to, course->config, why)) {
+        error_prefix(why, "both queues are needed for that; where a database is gone for good name an empty one in "
+                          "queue_url: ");
+        return false;
+    }
+    if (!find_leaving(course, why))
+        return false;
+    struct side *from = &course->from, *to = &course->to;
+    struct migration_mark leaves = from->mark;
+    leaves.state = MIGRATION_LEAVES;
+    from->engine->place(course->config, course->done->from);
+    to->engine->place(course->config, course->done->to);
+    if (from->mark.state != MIGRATION_LEAVES && !set_mark(course, from, &leaves, why))
+        return false;
+    if (to->mark.state == MIGRATION_RECEIVES && to->mark.number == from->mark.number &&
+        (!each_part(course, take_part_back, why) || !set_mark(course, to, &none, why)))
+        return false;
+    return set_mark(course, from, &none, why);
 }
 
 /* One queue is moved to one other: what waits in a source's own database would be left behind. */
@@ -276,8 +388,8 @@ static bool is_one_database(const struct config *config, struct error *why)
     return true;
 }
 
-bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
-                   struct migrated *done, struct error *why)
+static bool with_both(const struct config *config, enum queue_kind to, bool (*act)(struct course *, struct error *),
+                      const struct migrating *watch, struct migrated *done, struct error *why)
 {
     struct course course = {.config = config, .watch = watch, .done = done};
     *done = (struct migrated){.events = 0};
@@ -291,9 +403,21 @@ bool queue_migrate(const struct config *config, enum queue_kind to, const struct
         return false;
     course.from.engine->place(config, done->from);
     course.to.engine->place(config, done->to);
-    bool good = migrate(&course, why);
+    bool good = act(&course, why);
     cargo_free(&course.cargo);
     close_side(&course.to);
     close_side(&course.from);
     return good;
+}
+
+bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
+                   struct migrated *done, struct error *why)
+{
+    return with_both(config, to, migrate, watch, done, why);
+}
+
+bool queue_migrate_give_up(const struct config *config, const struct migrating *watch, struct migrated *done,
+                           struct error *why)
+{
+    return with_both(config, QUEUE_POSTGRESQL, give_up, watch, done, why);
 }

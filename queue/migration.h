@@ -70,6 +70,8 @@ struct cargo_place {
 /* The kinds of counts that are moved; the same in all engines. */
 #define CARGO_KINDS "1, 2, 3, 4, 5, 8, 9, 10, 12"
 #define CARGO_KIND_IS_TIME "8, 9" /* the later one wins; others are added */
+#define CARGO_KIND_DELIVERED 8
+#define CARGO_KIND_ACCEPTED 9
 
 enum migration_state {
     MIGRATION_NONE,
@@ -125,6 +127,15 @@ struct migration {
     /* Adds rows, and notes the place, in one transaction. letters: is added to the numbers of dead letters. */
     bool (*write)(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
                   const struct cargo_place *place, int64_t letters, struct error *why);
+
+    /* How many rows there are up to a place; 0 of a part whose place says it, and of counts. */
+    bool (*count)(void *state, const char *source, enum cargo_part part, const struct cargo_place *last, int64_t *count,
+                  struct error *why);
+
+    /* Of a queue that receives: removes what has arrived of a part, and its place, in one transaction: the last `count`
+     * events, or the dead letters whose numbers are beyond `letters`. */
+    bool (*take_back)(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
+                      struct error *why);
 };
 
 extern const struct migration sqlite_migration;

@@ -57,6 +57,7 @@ static bool add_route(struct routes *routes, const char *url)
     route->routes = routes;
     route->config = *config;
     route->config.queue_url = (char *)(uintptr_t)url; /* nobody changes it */
+    route->config.is_of_route = config->queue_url == NULL || strcmp(url, config->queue_url) != 0;
     route->config.source = calloc(config->sources, sizeof *route->config.source);
     if (route->config.source == NULL)
         return false;

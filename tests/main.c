@@ -194,6 +194,7 @@ static void (*const suites[])(void) = {
     suite_queue_postgresql_other,
     suite_queue_migrate,
     suite_durable_migrate,
+    suite_durable_other,
     suite_queue_spread,
     suite_queue_routes,
     suite_kept_postgresql,

@@ -149,6 +149,7 @@ void suite_upgrade_postgresql(void);
 void suite_queue_version_postgresql(void);
 void suite_queue_move_postgresql(void);
 void suite_durable_migrate(void);
+void suite_durable_other(void);
 void suite_durable_poison_postgresql(void);
 void suite_durable_lifecycle_postgresql(void);
 void suite_lifecycle_postgresql(void);

@@ -269,8 +269,7 @@ enum pg_outcome pg_session_open(struct pg_session *session)
     if (result == PG_MISSING) {
         result = pg_identity_may_make(session);
         result = result == PG_DONE ? make_tables(session) : result;
-        if (result == PG_DONE && !session->rehearses)
-            result = set_up(session);
+        result = result == PG_DONE && !session->is_bare ? set_up(session) : result;
     }
     if (result == PG_DONE && !session->is_bare)
         result = pg_identity_check(session);

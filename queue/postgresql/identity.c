@@ -53,11 +53,8 @@ void pg_place(const struct config *config, char out[static MIGRATION_PLACE])
 static void name_note(const struct config *config, char name[static DECIMAL])
 {
     char place[MIGRATION_PLACE];
-    bool is_main = config->sources == 0;
-    for (size_t i = 0; i < config->sources; i++)
-        is_main = is_main || config->source[i].queue_url == NULL;
     pg_place(config, place);
-    if (is_main)
+    if (!config->is_of_route)
         snprintf(name, DECIMAL, MAIN);
     else
         snprintf(name, DECIMAL, "at-%016" PRIx64, (uint64_t)text_hash(TEXT_HASH, place, strlen(place)));
@@ -77,10 +74,12 @@ static bool read_note(const struct config *config, struct identity_note *note)
         pg_place(config, note->place);
         return strcmp(name, MAIN) == 0 && copies_origin(config->state_dir, note->origin);
     }
-    if (sscanf(value, "%39s %23s %" SCNd64 " %d %n", note->origin, note->tables, &note->cluster, &note->major, &end) <
-        4)
+    if (sscanf(value, "%39s %23s %n", note->origin, note->tables, &end) < 2 || end == 0)
         return false;
-    snprintf(note->place, sizeof note->place, "%s", value + end);
+    char *at = value + end;
+    note->cluster = strtoll(at, &at, 10);
+    note->major = (int)strtol(at, &at, 10);
+    snprintf(note->place, sizeof note->place, "%s", at + (*at == ' '));
     return true;
 }
 
@@ -292,7 +291,7 @@ enum pg_outcome pg_identity_check(struct pg_session *session)
         result = compare(session, &found, PQgetvalue(row, 0, MADE));
     }
     PQclear(row);
-    return result == PG_DONE && sequences ? make_sequences(session) : result;
+    return result == PG_DONE && sequences && !session->rehearses ? make_sequences(session) : result;
 }
 
 /* ---- the operator's word ---- */

@@ -429,6 +429,53 @@ static bool pg_side_write(void *state, const char *source, enum cargo_part part,
     return side_done(side, result, why);
 }
 
+/* ---- counting, and giving it up ---- */
+
+static bool pg_side_count(void *state, const char *source, enum cargo_part part, const struct cargo_place *last,
+                          int64_t *count, struct error *why)
+{
+    struct pg_side *side = state;
+    PGresult *row = NULL;
+    int32_t number;
+    struct params params = {.count = 0};
+    const char *text = part == CARGO_EVENTS    ? "SELECT count(*) FROM event WHERE source = $1 AND id <= $2"
+                       : part == CARGO_LETTERS ? "SELECT count(*) FROM letter WHERE source = $1 AND id <= $2"
+                                               : NULL;
+    *count = 0;
+    enum pg_outcome result = pg_session_number(&side->session, source, false, &number);
+    if (result != PG_DONE || text == NULL)
+        return side_done(side, result, why);
+    params_int4(&params, number);
+    params_int8(&params, last->id);
+    result = pg_session_ask(&side->session, text, &params, &row);
+    *count = result == PG_DONE ? result_int(row, 0, 0) : 0;
+    PQclear(row);
+    return side_done(side, result, why);
+}
+
+/* Nobody has appended behind it: the queue is closed. */
+static bool pg_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
+                              struct error *why)
+{
+    struct pg_side *side = state;
+    int32_t number;
+    struct params params = {.count = 0};
+    const struct cargo_place none = {.id = 0};
+    enum pg_outcome result = pg_session_number(&side->session, source, false, &number);
+    if (result != PG_DONE || number == 0)
+        return side_done(side, result, why);
+    params_int4(&params, number);
+    params_int8(&params, part == CARGO_LETTERS ? letters : count);
+    pg_session_send_text(&side->session,
+                         part == CARGO_LETTERS
+                             ? "DELETE FROM letter WHERE source = $1 AND id > $2"
+                             : "DELETE FROM event WHERE source = $1 AND id IN (SELECT id FROM event WHERE source = $1"
+                               " ORDER BY id DESC LIMIT $2)",
+                         &params);
+    send_place(side, source, part, &none);
+    return side_done(side, pg_session_finish(&side->session, NULL), why);
+}
+
 const struct migration postgresql_migration = {
     .value = "postgresql",
     .open = pg_side_open,
@@ -442,4 +489,6 @@ const struct migration postgresql_migration = {
     .read = pg_side_read,
     .arrived = pg_side_arrived,
     .write = pg_side_write,
+    .count = pg_side_count,
+    .take_back = pg_side_take_back,
 };

@@ -1,6 +1,6 @@
-/* This engine's side of queue_migrate (queue/migration.h). The process has open.lock alone, so that no other has the
- * queue open. A queue that is marked has the version SCHEMA_MIGRATES, which nothing opens; the table `migration` has
- * the mark, `migrated` how far each part came. */
+/* This engine's side of queue_migrate (queue/migration.h); migrate_write.c has what receives. The process has open.lock
+ * alone, so that no other has the queue open. A queue that is marked has the version SCHEMA_MIGRATES, which nothing
+ * opens; the table `migration` has the mark, `migrated` how far each part came. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,18 +9,10 @@
 #include <unistd.h>
 
 #include "base/files.h"
-#include "queue/migration.h"
-#include "queue/sqlite/database.h"
-#include "queue/sqlite/files.h"
+#include "queue/sqlite/migrate.h"
 #include "queue/sqlite/store.h"
 
 #define OPEN_WAIT_MS 3000 /* a command may just be looking */
-
-struct sqlite_side {
-    struct database database;
-    char directory[STATE_PATH];
-    int open_lock;
-};
 
 static const char tables[] =
     "CREATE TABLE IF NOT EXISTS migration (state INTEGER NOT NULL, number INTEGER NOT NULL, letters INTEGER NOT NULL,"
@@ -29,13 +21,13 @@ static const char tables[] =
     " key BLOB NOT NULL, PRIMARY KEY (source, part)) WITHOUT ROWID;"
     "DELETE FROM migration;";
 
-static bool side_failed(const struct sqlite_side *side, struct error *why)
+bool side_failed(const struct sqlite_side *side, struct error *why)
 {
     *why = side->database.why;
     return false;
 }
 
-static bool execute(struct sqlite_side *side, const char *text, struct error *why)
+bool side_execute(struct sqlite_side *side, const char *text, struct error *why)
 {
     return database_result_of(&side->database, sqlite3_exec(side->database.db, text, NULL, NULL, NULL)) ==
                DATABASE_DONE ||
@@ -43,7 +35,7 @@ static bool execute(struct sqlite_side *side, const char *text, struct error *wh
 }
 
 /* Prepares SQL in which %u is a source's number. */
-static sqlite3_stmt *prepare(struct database *database, const char *format, uint32_t number)
+sqlite3_stmt *side_prepare(struct database *database, const char *format, uint32_t number)
 {
     char text[400];
     sqlite3_stmt *statement = NULL;
@@ -56,7 +48,7 @@ static sqlite3_stmt *prepare(struct database *database, const char *format, uint
 }
 
 /* Runs it to its end. */
-static bool run(struct sqlite_side *side, sqlite3_stmt *statement, struct error *why)
+bool side_run(struct sqlite_side *side, sqlite3_stmt *statement, struct error *why)
 {
     if (statement == NULL)
         return side_failed(side, why);
@@ -66,14 +58,14 @@ static bool run(struct sqlite_side *side, sqlite3_stmt *statement, struct error 
     return result == DATABASE_DONE || side_failed(side, why);
 }
 
-static bool begin_writing(struct sqlite_side *side, struct error *why)
+bool side_begin(struct sqlite_side *side, struct error *why)
 {
-    return execute(side, "BEGIN IMMEDIATE", why);
+    return side_execute(side, "BEGIN IMMEDIATE", why);
 }
 
-static bool end_writing(struct sqlite_side *side, bool good, struct error *why)
+bool side_end(struct sqlite_side *side, bool good, struct error *why)
 {
-    good = good && execute(side, "COMMIT", why);
+    good = good && side_execute(side, "COMMIT", why);
     if (!good)
         sqlite3_exec(side->database.db, "ROLLBACK", NULL, NULL, NULL);
     return good;
@@ -81,7 +73,7 @@ static bool end_writing(struct sqlite_side *side, bool good, struct error *why)
 
 static int64_t number_of(struct sqlite_side *side, const char *format, uint32_t number)
 {
-    sqlite3_stmt *one = prepare(&side->database, format, number);
+    sqlite3_stmt *one = side_prepare(&side->database, format, number);
     int64_t found = one != NULL && sqlite3_step(one) == SQLITE_ROW ? sqlite3_column_int64(one, 0) : 0;
     sqlite3_finalize(one);
     return found;
@@ -161,7 +153,7 @@ static void sqlite_side_place(const struct config *config, char out[static MIGRA
 
 static bool read_mark(struct database *database, struct migration_mark *mark)
 {
-    sqlite3_stmt *row = prepare(database, "SELECT state, number, letters, place, command FROM migration", 0);
+    sqlite3_stmt *row = side_prepare(database, "SELECT state, number, letters, place, command FROM migration", 0);
     bool found = row != NULL && sqlite3_step(row) == SQLITE_ROW;
     *mark = (struct migration_mark){.state = MIGRATION_NONE};
     if (found) {
@@ -199,7 +191,7 @@ static bool sqlite_side_mark(void *state, struct migration_mark *mark, struct er
 
 static bool put_mark(struct sqlite_side *side, const struct migration_mark *mark, struct error *why)
 {
-    sqlite3_stmt *put = prepare(&side->database, "INSERT INTO migration VALUES (?1, ?2, ?3, ?4, ?5)", 0);
+    sqlite3_stmt *put = side_prepare(&side->database, "INSERT INTO migration VALUES (?1, ?2, ?3, ?4, ?5)", 0);
     if (put != NULL) {
         sqlite3_bind_int(put, 1, (int)mark->state);
         sqlite3_bind_int64(put, 2, mark->number);
@@ -207,7 +199,7 @@ static bool put_mark(struct sqlite_side *side, const struct migration_mark *mark
         sqlite3_bind_text(put, 4, mark->place, -1, SQLITE_STATIC);
         sqlite3_bind_text(put, 5, mark->command, -1, SQLITE_STATIC);
     }
-    bool good = run(side, put, why);
+    bool good = side_run(side, put, why);
     sqlite3_finalize(put);
     return good;
 }
@@ -219,11 +211,11 @@ static bool sqlite_side_set_mark(void *state, const struct migration_mark *mark,
     char version[64];
     bool none = mark->state == MIGRATION_NONE;
     snprintf(version, sizeof version, "PRAGMA user_version = %d", none ? SCHEMA_VERSION : SCHEMA_MIGRATES);
-    bool good = begin_writing(side, why);
-    good = good && execute(side, none ? "DROP TABLE migration; DROP TABLE migrated" : tables, why);
+    bool good = side_begin(side, why);
+    good = good && side_execute(side, none ? "DROP TABLE migration; DROP TABLE migrated" : tables, why);
     good = good && (none || put_mark(side, mark, why));
-    good = end_writing(side, good && execute(side, version, why), why);
-    return good && execute(side, "PRAGMA wal_checkpoint(TRUNCATE)", why);
+    good = side_end(side, good && side_execute(side, version, why), why);
+    return good && side_execute(side, "PRAGMA wal_checkpoint(TRUNCATE)", why);
 }
 
 static bool sqlite_side_empty(void *state, struct error *why)
@@ -245,9 +237,9 @@ static bool sqlite_side_empty(void *state, struct error *why)
 
 /* ---- reading ---- */
 
-static uint32_t find_number(struct sqlite_side *side, const char *source)
+uint32_t side_number(struct sqlite_side *side, const char *source)
 {
-    sqlite3_stmt *find = prepare(&side->database, "SELECT number FROM source WHERE name = ?1", 0);
+    sqlite3_stmt *find = side_prepare(&side->database, "SELECT number FROM source WHERE name = ?1", 0);
     if (find != NULL)
         sqlite3_bind_text(find, 1, source, -1, SQLITE_STATIC);
     uint32_t number = find != NULL && sqlite3_step(find) == SQLITE_ROW ? (uint32_t)sqlite3_column_int64(find, 0) : 0;
@@ -265,7 +257,7 @@ static bool sqlite_side_last_letter(void *state, int64_t *number, struct error *
 static bool sqlite_side_names(void *state, struct strings *names, struct error *why)
 {
     struct sqlite_side *side = state;
-    sqlite3_stmt *sources = prepare(&side->database, "SELECT name FROM source ORDER BY number", 0);
+    sqlite3_stmt *sources = side_prepare(&side->database, "SELECT name FROM source ORDER BY number", 0);
     bool memory = true;
     while (memory && sources != NULL && sqlite3_step(sources) == SQLITE_ROW) {
         char **at = realloc(names->at, (names->count + 1) * sizeof *at);
@@ -326,7 +318,7 @@ static bool sqlite_side_read(void *state, const char *source, enum cargo_part pa
     struct sqlite_side *side = state;
     bool memory = true;
     int code = SQLITE_ROW;
-    sqlite3_stmt *rows = prepare(&side->database, reads[part], find_number(side, source));
+    sqlite3_stmt *rows = side_prepare(&side->database, reads[part], side_number(side, source));
     if (rows == NULL)
         return side_failed(side, why);
     sqlite3_bind_int64(rows, 1, after->id);
@@ -344,141 +336,27 @@ static bool sqlite_side_read(void *state, const char *source, enum cargo_part pa
     return memory && (result == DATABASE_DONE || side_failed(side, why));
 }
 
-/* ---- writing ---- */
-
-static bool sqlite_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                                struct error *why)
-{
-    struct sqlite_side *side = state;
-    *place = (struct cargo_place){.id = 0};
-    sqlite3_stmt *find = prepare(&side->database, "SELECT id, key FROM migrated WHERE source = %u AND part = ?1",
-                                 find_number(side, source));
-    if (find == NULL)
-        return side_failed(side, why);
-    sqlite3_bind_int(find, 1, (int)part);
-    if (sqlite3_step(find) == SQLITE_ROW) {
-        place->id = sqlite3_column_int64(find, 0);
-        if (sqlite3_column_bytes(find, 1) == sizeof place->key)
-            memcpy(place->key, sqlite3_column_blob(find, 1), sizeof place->key);
-    }
-    sqlite3_finalize(find);
-    return true;
-}
-
-#define KNOWS                                                                                                          \
-    "INSERT INTO known (source, key, updated, at) VALUES (%u, ?9, ?7, ?6) ON CONFLICT (source, key) DO UPDATE SET"     \
-    " updated = max(updated, excluded.updated), at = max(at, excluded.at)"
-
-static const char *const writes[CARGO_PARTS] = {
-    [CARGO_KNOWN] = KNOWS,
-    [CARGO_LATEST] = KNOWS,
-    [CARGO_LETTERS] = "INSERT INTO letter (id, source, key, updated, received, died, replayed, reason, body)"
-                      " VALUES (?1, %u, ?9, iif(?9 IS NULL, NULL, ?7), ?3, ?4, nullif(?5, 0), ?10, ?11)",
-    [CARGO_EVENTS] = "INSERT INTO event_%u (received, letter, body) VALUES (?3, nullif(?8, 0), ?11)",
-    [CARGO_COUNTS] = "INSERT INTO count (source, kind, n) VALUES (%u, ?1, ?2) ON CONFLICT (source, kind) DO UPDATE SET"
-                     " n = CASE WHEN kind IN (" CARGO_KIND_IS_TIME ") THEN max(n, excluded.n) ELSE n + excluded.n END",
+/* Up to a place. */
+static const char *const counts[CARGO_PARTS] = {
+    [CARGO_LATEST] = "SELECT count(*) FROM journal WHERE n <= ?1 AND source = %u",
+    [CARGO_LETTERS] = "SELECT count(*) FROM letter WHERE id <= ?1 AND source = %u",
+    [CARGO_EVENTS] = "SELECT count(*) FROM event_%u WHERE id <= ?1",
 };
 
-static void bind_row(sqlite3_stmt *write, const struct cargo_row *row, int64_t letters)
-{
-    const int64_t numbers[] = {row->id,       row->n,  row->received, row->died,
-                               row->replayed, row->at, row->updated,  row->letter == 0 ? 0 : row->letter + letters};
-    for (int i = 0; i < 8; i++)
-        sqlite3_bind_int64(write, i + 1, numbers[i]);
-    if (row->has_key)
-        sqlite3_bind_blob(write, 9, row->key, sizeof row->key, SQLITE_STATIC);
-    else
-        sqlite3_bind_null(write, 9);
-    sqlite3_bind_text(write, 10, row->reason, -1, SQLITE_STATIC);
-    sqlite3_bind_blob64(write, 11, row->length == 0 ? "" : row->body, row->length, SQLITE_STATIC);
-}
-
-static bool write_rows(struct sqlite_side *side, uint32_t number, enum cargo_part part, const struct cargo *cargo,
-                       int64_t letters, struct error *why)
-{
-    sqlite3_stmt *write = prepare(&side->database, writes[part], number);
-    bool good = write != NULL || side_failed(side, why);
-    for (size_t i = 0; i < cargo->count && good; i++) {
-        struct cargo_row row = cargo->at[i];
-        if (part == CARGO_LETTERS)
-            row.id += letters;
-        bind_row(write, &row, letters);
-        good = run(side, write, why);
-    }
-    sqlite3_finalize(write);
-    return good;
-}
-
-/* Each id that was given counts as an event that came: those that were settled elsewhere get some, too. */
-static bool raise_sequence(struct sqlite_side *side, uint32_t number, const struct cargo *cargo, struct error *why)
-{
-    char text[400];
-    int64_t settled = 0;
-    for (size_t i = 0; i < cargo->count; i++) {
-        int64_t kind = cargo->at[i].id;
-        settled += kind <= COUNT_DEAD || kind == COUNT_LOST ? cargo->at[i].n : 0;
-    }
-    sqlite3_snprintf(sizeof text, text,
-                     "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_%u', 0"
-                     " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'event_%u');"
-                     "UPDATE sqlite_sequence SET seq = seq + %lld WHERE name = 'event_%u'",
-                     (unsigned)number, (unsigned)number, (long long)settled, (unsigned)number);
-    return execute(side, text, why);
-}
-
-static bool put_place(struct sqlite_side *side, uint32_t number, enum cargo_part part, const struct cargo_place *place,
-                      struct error *why)
-{
-    sqlite3_stmt *put =
-        prepare(&side->database, "REPLACE INTO migrated (source, part, id, key) VALUES (%u, ?1, ?2, ?3)", number);
-    if (put != NULL) {
-        sqlite3_bind_int(put, 1, (int)part);
-        sqlite3_bind_int64(put, 2, place->id);
-        sqlite3_bind_blob(put, 3, place->key, sizeof place->key, SQLITE_STATIC);
-    }
-    bool good = run(side, put, why);
-    sqlite3_finalize(put);
-    return good;
-}
-
-static bool add_source(struct sqlite_side *side, const char *source, uint32_t *number, struct error *why)
-{
-    sqlite3_stmt *add = prepare(&side->database, "INSERT INTO source (name) VALUES (?1)", 0);
-    if (add != NULL)
-        sqlite3_bind_text(add, 1, source, -1, SQLITE_STATIC);
-    bool good = run(side, add, why);
-    sqlite3_finalize(add);
-    *number = find_number(side, source);
-    return good && (schema_make_events(&side->database, *number) == DATABASE_DONE || side_failed(side, why));
-}
-
-/* COUNT_MOVES: a Bloom filter of before does not know these identities. */
-static bool note_move(struct sqlite_side *side, struct error *why)
-{
-    return execute(side,
-                   "INSERT INTO count (source, kind, n) VALUES (0, 20, 1) ON CONFLICT (source, kind) DO UPDATE"
-                   " SET n = n + 1",
-                   why);
-}
-
-_Static_assert(COUNT_MOVES == 20 && COUNT_LAST_DELIVERED == 8 && COUNT_LAST_ACCEPTED == 9 && COUNT_DEAD == 4 &&
-                   COUNT_LOST == 10 && COUNT_ENDED == 12,
-               "the statements above and CARGO_KINDS have these numbers");
-
-static bool sqlite_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                              const struct cargo_place *place, int64_t letters, struct error *why)
+static bool sqlite_side_count(void *state, const char *source, enum cargo_part part, const struct cargo_place *last,
+                              int64_t *count, struct error *why)
 {
     struct sqlite_side *side = state;
-    uint32_t number = find_number(side, source);
-    bool good = begin_writing(side, why);
-    if (good && number == 0)
-        good = add_source(side, source, &number, why);
-    good = good && write_rows(side, number, part, cargo, letters, why);
-    if (part == CARGO_COUNTS)
-        good = good && raise_sequence(side, number, cargo, why);
-    if (part == CARGO_KNOWN || part == CARGO_LATEST)
-        good = good && note_move(side, why);
-    return end_writing(side, good && put_place(side, number, part, place, why), why);
+    *count = 0;
+    if (counts[part] == NULL)
+        return true;
+    sqlite3_stmt *one = side_prepare(&side->database, counts[part], side_number(side, source));
+    if (one != NULL)
+        sqlite3_bind_int64(one, 1, last->id);
+    bool good = one != NULL && sqlite3_step(one) == SQLITE_ROW;
+    *count = good ? sqlite3_column_int64(one, 0) : 0;
+    sqlite3_finalize(one);
+    return good || side_failed(side, why);
 }
 
 const struct migration sqlite_migration = {
@@ -494,4 +372,6 @@ const struct migration sqlite_migration = {
     .read = sqlite_side_read,
     .arrived = sqlite_side_arrived,
     .write = sqlite_side_write,
+    .count = sqlite_side_count,
+    .take_back = sqlite_side_take_back,
 };

@@ -8,10 +8,9 @@
 
 #include "tests/suites.h"
 #include "tests/support/check.h"
-#include "tests/support/queue_rig.h"
+#include "tests/support/queue_filled.h"
 
-#define EVENTS 1300 /* more than two steps */
-#define SETTLED 60
+#define SETTLED QUEUE_FILLED_SETTLED
 #define KILLED 77
 #define RUNS 100
 
@@ -39,129 +38,14 @@ static void use_new(const char *name)
     made.config.queue = QUEUE_SQLITE;
 }
 
-/* ---- a queue with something of everything ---- */
-
-static struct identity numbered(unsigned number)
-{
-    struct identity identity = {.updated_us = 100 + number};
-    memcpy(identity.key, &number, sizeof number);
-    identity.key[15] = 1;
-    return identity;
-}
-
-static void settle_some(struct queue *queue)
-{
-    static const enum verdict_kind kinds[] = {VERDICT_DELIVERED, VERDICT_DUPLICATE, VERDICT_DROPPED, VERDICT_DEAD};
-    struct error why = {0};
-    struct verdict verdicts[SETTLED];
-    CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, SETTLED, 1 << 20, &found, &why), SETTLED);
-    for (unsigned i = 0; i < SETTLED; i++)
-        verdicts[i] = (struct verdict){.id = found.at[i].id,
-                                       .kind = kinds[i % 4],
-                                       .identity = numbered(i),
-                                       .remember = i % 4 != 1,
-                                       .reason = i % 4 == 3 ? "it is dead" : NULL};
-    check(queue_settle(queue, "one", verdicts, SETTLED, &why), "it is settled: %s", why.text);
-}
-
-/* The oldest two dead letters are replayed, the next one is thrown away. */
-static void treat_letters(struct queue *queue)
-{
-    size_t done;
-    struct error why = {0};
-    struct letters letters = {0};
-    CU_ASSERT_EQUAL_FATAL(queue_letters(queue, NULL, 0, 3, 1 << 20, &letters, &why), 3);
-    const uint64_t ids[] = {letters.at[0].id, letters.at[1].id, letters.at[2].id};
-    CU_ASSERT_TRUE(queue_replay(queue, ids, 2, &done, &why));
-    CU_ASSERT_TRUE(queue_discard(queue, ids + 2, 1, &done, &why));
-    letters_free(&letters);
-}
-
 static void fill(void)
 {
-    char body[64];
-    struct queue *queue = queue_rig_open(&made);
-    queue_rig_claim(queue);
-    for (int i = 0; i < SETTLED + 1; i++) {
-        snprintf(body, sizeof body, "event %d", i);
-        queue_rig_append(queue, "one", body);
-    }
-    settle_some(queue);
-    for (int i = SETTLED + 1; i < EVENTS; i++) {
-        snprintf(body, sizeof body, "event %d", i);
-        queue_rig_append(queue, i % 50 == 0 ? "two" : "one", body);
-    }
-    treat_letters(queue);
-    queue_rig_append(queue, "two", "");
-    queue_close(queue);
+    queue_filled_make(&made);
 }
 
-/* ---- what is in it, as text ---- */
-
-static void print_counts(FILE *out, struct queue *queue, const char *source)
-{
-    struct counts c = queue_rig_counts(queue, source);
-    fprintf(
-        out,
-        "%s: %lu accepted %lu delivered %lu duplicates %lu dropped %lu dead %lu discarded %lu waiting %ld %ld %ld\n",
-        source, (unsigned long)c.accepted, (unsigned long)c.delivered, (unsigned long)c.duplicates,
-        (unsigned long)c.dropped, (unsigned long)c.dead, (unsigned long)c.discarded, (unsigned long)c.waiting,
-        (long)c.oldest_received_ms, (long)c.last_accepted_ms, (long)c.last_delivered_ms);
-}
-
-static void print_events(FILE *out, struct queue *queue, const char *source)
-{
-    struct error why = {0};
-    uint64_t after = 0;
-    while (queue_list(queue, source, after, 100, 1 << 20, &found, &why) > 0) {
-        for (size_t i = 0; i < found.count; i++)
-            fprintf(out, "%.*s %ld %d\n", (int)found.at[i].length, found.at[i].body, (long)found.at[i].received_ms,
-                    found.at[i].replay);
-        after = found.at[found.count - 1].id;
-    }
-}
-
-static void print_letters(FILE *out, struct queue *queue)
-{
-    struct error why = {0};
-    struct letters letters = {0};
-    queue_letters(queue, NULL, 0, 1000, 1 << 20, &letters, &why);
-    for (size_t i = 0; i < letters.count; i++) {
-        const struct letter *l = &letters.at[i];
-        fprintf(out, "%lu %s %s %.*s %ld %ld %d\n", (unsigned long)l->id, l->source, l->reason, (int)l->length, l->body,
-                (long)l->received_ms, (long)l->died_ms, l->replayed);
-    }
-    letters_free(&letters);
-}
-
-static void print_known(FILE *out, struct queue *queue)
-{
-    struct error why = {0};
-    for (unsigned i = 0; i < SETTLED + 5; i++) {
-        struct known known = {0};
-        struct identity identity = numbered(i);
-        CU_ASSERT_TRUE(queue_look_known(queue, "one", &identity, 1, &known, &why));
-        fprintf(out, "%u: %d %ld %d %ld\n", i, known.delivered, (long)known.delivered_us, known.dead,
-                (long)known.dead_us);
-    }
-}
-
-/* To be freed. */
 static char *all_of_it(void)
 {
-    char *text = NULL;
-    size_t length;
-    FILE *out = open_memstream(&text, &length);
-    struct queue *queue = queue_rig_open(&made);
-    print_counts(out, queue, "one");
-    print_counts(out, queue, "two");
-    print_events(out, queue, "one");
-    print_events(out, queue, "two");
-    print_letters(out, queue);
-    print_known(out, queue);
-    queue_close(queue);
-    fclose(out);
-    return text;
+    return queue_filled_text(&made);
 }
 
 /* ---- moving ---- */
@@ -263,6 +147,98 @@ static void it_goes_there_and_back_whatever_is_killed(void)
     free(there);
     free(back);
     free(again);
+}
+
+/* ---- giving it up ---- */
+
+/* As move_in_child. */
+static int give_up_in_child(int steps)
+{
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        struct error why = {0};
+        struct migrated done;
+        const struct migrating watch = {die_at_last, &steps};
+        bool good = queue_migrate_give_up(&made.config, &watch, &done, &why);
+        if (!good)
+            fprintf(stderr, "%s\n", why.text);
+        _exit(good ? 0 : 1);
+    }
+    CU_ASSERT_FATAL(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void compare_queues(const char *sqlite, const char *postgresql, int steps)
+{
+    static const enum queue_kind kinds[] = {QUEUE_SQLITE, QUEUE_POSTGRESQL};
+    const char *const expected[] = {sqlite, postgresql};
+    for (size_t i = 0; i < 2; i++) {
+        made.config.queue = kinds[i];
+        char *now = all_of_it();
+        check(strcmp(now, expected[i]) == 0, "after %d steps that were given up the queue is:\n%s\nand was:\n%s", steps,
+              now, expected[i]);
+        free(now);
+    }
+}
+
+/* Given up after each step of it, and that is killed after each of its own; both queues have something of their own. */
+static void give_up_after_each_step(enum queue_kind to)
+{
+    made.config.queue = QUEUE_SQLITE;
+    char *sqlite = all_of_it();
+    made.config.queue = QUEUE_POSTGRESQL;
+    char *postgresql = all_of_it();
+    int steps = 1, kills = 0;
+    for (bool ends = false; !ends && steps < RUNS; steps++) {
+        int code = move_in_child(to, steps), given = KILLED;
+        ends = code == 0 || (steps > 10 && move_is_over(to == QUEUE_SQLITE ? QUEUE_POSTGRESQL : QUEUE_SQLITE, to));
+        for (int runs = 0; !ends && given == KILLED && runs < RUNS; runs++, kills++)
+            given = give_up_in_child(1);
+        CU_ASSERT_FATAL(ends || given == 0 || given == 1); /* 1: it was killed after its last step */
+        if (!ends)
+            compare_queues(sqlite, postgresql, steps);
+    }
+    check(steps > 10 && kills > 2 * steps, "it was given up after %d steps, and killed %d times", steps, kills);
+    CU_ASSERT_EQUAL(give_up_in_child(0), 1); /* it is done now */
+    free(sqlite);
+    free(postgresql);
+}
+
+static void what_was_begun_can_be_given_up(void)
+{
+    use_new("gives-up"); /* filled first, for the later time counts */
+    fill();
+    path_join(state, directory, "had-before");
+    fill();
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
+    path_join(state, directory, "gives-up");
+    CU_ASSERT_EQUAL(give_up_in_child(0), 1);
+    give_up_after_each_step(QUEUE_POSTGRESQL);
+    path_join(state, directory, "has");
+    made.config.queue = QUEUE_SQLITE;
+    fill();
+    give_up_after_each_step(QUEUE_SQLITE);
+}
+
+static void what_was_moved_before_is_reported_too(void)
+{
+    struct error why = {0};
+    struct migrated whole = {0}, done;
+    const struct migrating watch = {NULL, NULL};
+    use_new("whole");
+    fill();
+    for (int runs = 0; runs < 3; runs++) /* marks, identities, dead letters, two steps of events */
+        CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 2), KILLED);
+    CU_ASSERT_TRUE(queue_migrate(&made.config, QUEUE_POSTGRESQL, &watch, &done, &why));
+    made.config.queue = QUEUE_POSTGRESQL;
+    struct queue *queue = queue_rig_open(&made);
+    whole.events = queue_rig_counts(queue, "one").waiting + queue_rig_counts(queue, "two").waiting;
+    queue_close(queue);
+    check(done.events == whole.events, "%lu of %lu events are reported", (unsigned long)done.events,
+          (unsigned long)whole.events);
+    CU_ASSERT_EQUAL(done.letters, SETTLED / 4 - 1); /* the replayed ones, too */
+    CU_ASSERT_EQUAL(done.identities, SETTLED / 2 + 1);
 }
 
 /* A replay that is delivered from the new queue takes its dead letter along, whatever number that has there. */
@@ -378,10 +354,10 @@ static void what_is_left_behind_is_counted(void)
     fill();
     made.config.queue = QUEUE_POSTGRESQL;
     CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &why));
-    CU_ASSERT_TRUE(waiting > EVENTS - SETTLED);
+    CU_ASSERT_TRUE(waiting > QUEUE_FILLED_EVENTS - SETTLED);
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 1), KILLED);
     CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &why));
-    CU_ASSERT_TRUE(waiting > EVENTS - SETTLED);
+    CU_ASSERT_TRUE(waiting > QUEUE_FILLED_EVENTS - SETTLED);
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
     CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &why));
     CU_ASSERT_EQUAL(waiting, 0);
@@ -411,6 +387,8 @@ void suite_queue_migrate(void)
 {
     static CU_TestInfo tests[] = {
         {"it goes there and back, whatever is killed", it_goes_there_and_back_whatever_is_killed},
+        {"what was begun can be given up", what_was_begun_can_be_given_up},
+        {"what was moved before is reported, too", what_was_moved_before_is_reported_too},
         {"a replay belongs to its letter", a_replay_belongs_to_its_letter},
         {"a queue in use is not moved", a_queue_in_use_is_not_moved},
         {"two moves do not mix", two_moves_do_not_mix},

@@ -1,0 +1,164 @@
+/* Receiving another queue, and giving back what was received: the side of migrate.c that is written. */
+#include "queue/sqlite/migrate.h"
+
+#include <string.h>
+
+#include "queue/sqlite/store.h"
+
+bool sqlite_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
+                         struct error *why)
+{
+    struct sqlite_side *side = state;
+    *place = (struct cargo_place){.id = 0};
+    sqlite3_stmt *find = side_prepare(&side->database, "SELECT id, key FROM migrated WHERE source = %u AND part = ?1",
+                                      side_number(side, source));
+    if (find == NULL)
+        return side_failed(side, why);
+    sqlite3_bind_int(find, 1, (int)part);
+    if (sqlite3_step(find) == SQLITE_ROW) {
+        place->id = sqlite3_column_int64(find, 0);
+        if (sqlite3_column_bytes(find, 1) == sizeof place->key)
+            memcpy(place->key, sqlite3_column_blob(find, 1), sizeof place->key);
+    }
+    sqlite3_finalize(find);
+    return true;
+}
+
+#define KNOWS                                                                                                          \
+    "INSERT INTO known (source, key, updated, at) VALUES (%u, ?9, ?7, ?6) ON CONFLICT (source, key) DO UPDATE SET"     \
+    " updated = max(updated, excluded.updated), at = max(at, excluded.at)"
+
+static const char *const writes[CARGO_PARTS] = {
+    [CARGO_KNOWN] = KNOWS,
+    [CARGO_LATEST] = KNOWS,
+    [CARGO_LETTERS] = "INSERT INTO letter (id, source, key, updated, received, died, replayed, reason, body)"
+                      " VALUES (?1, %u, ?9, iif(?9 IS NULL, NULL, ?7), ?3, ?4, nullif(?5, 0), ?10, ?11)",
+    [CARGO_EVENTS] = "INSERT INTO event_%u (received, letter, body) VALUES (?3, nullif(?8, 0), ?11)",
+    [CARGO_COUNTS] = "INSERT INTO count (source, kind, n) VALUES (%u, ?1, ?2) ON CONFLICT (source, kind) DO UPDATE SET"
+                     " n = CASE WHEN kind IN (" CARGO_KIND_IS_TIME ") THEN max(n, excluded.n) ELSE n + excluded.n END",
+};
+
+static void bind_row(sqlite3_stmt *write, const struct cargo_row *row, int64_t letters)
+{
+    const int64_t numbers[] = {row->id,       row->n,  row->received, row->died,
+                               row->replayed, row->at, row->updated,  row->letter == 0 ? 0 : row->letter + letters};
+    for (int i = 0; i < 8; i++)
+        sqlite3_bind_int64(write, i + 1, numbers[i]);
+    if (row->has_key)
+        sqlite3_bind_blob(write, 9, row->key, sizeof row->key, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(write, 9);
+    sqlite3_bind_text(write, 10, row->reason, -1, SQLITE_STATIC);
+    sqlite3_bind_blob64(write, 11, row->length == 0 ? "" : row->body, row->length, SQLITE_STATIC);
+}
+
+static bool write_rows(struct sqlite_side *side, uint32_t number, enum cargo_part part, const struct cargo *cargo,
+                       int64_t letters, struct error *why)
+{
+    sqlite3_stmt *write = side_prepare(&side->database, writes[part], number);
+    bool good = write != NULL || side_failed(side, why);
+    for (size_t i = 0; i < cargo->count && good; i++) {
+        struct cargo_row row = cargo->at[i];
+        if (part == CARGO_LETTERS)
+            row.id += letters;
+        bind_row(write, &row, letters);
+        good = side_run(side, write, why);
+    }
+    sqlite3_finalize(write);
+    return good;
+}
+
+/* Each id that was given counts as an event that came: those that were settled elsewhere get some, too. */
+static bool raise_sequence(struct sqlite_side *side, uint32_t number, const struct cargo *cargo, struct error *why)
+{
+    char text[400];
+    int64_t settled = 0;
+    for (size_t i = 0; i < cargo->count; i++) {
+        int64_t kind = cargo->at[i].id;
+        settled += kind <= COUNT_DEAD || kind == COUNT_LOST ? cargo->at[i].n : 0;
+    }
+    sqlite3_snprintf(sizeof text, text,
+                     "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_%u', 0"
+                     " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'event_%u');"
+                     "UPDATE sqlite_sequence SET seq = seq + %lld WHERE name = 'event_%u'",
+                     (unsigned)number, (unsigned)number, (long long)settled, (unsigned)number);
+    return side_execute(side, text, why);
+}
+
+static bool put_place(struct sqlite_side *side, uint32_t number, enum cargo_part part, const struct cargo_place *place,
+                      struct error *why)
+{
+    sqlite3_stmt *put =
+        side_prepare(&side->database, "REPLACE INTO migrated (source, part, id, key) VALUES (%u, ?1, ?2, ?3)", number);
+    if (put != NULL) {
+        sqlite3_bind_int(put, 1, (int)part);
+        sqlite3_bind_int64(put, 2, place->id);
+        sqlite3_bind_blob(put, 3, place->key, sizeof place->key, SQLITE_STATIC);
+    }
+    bool good = side_run(side, put, why);
+    sqlite3_finalize(put);
+    return good;
+}
+
+static bool add_source(struct sqlite_side *side, const char *source, uint32_t *number, struct error *why)
+{
+    sqlite3_stmt *add = side_prepare(&side->database, "INSERT INTO source (name) VALUES (?1)", 0);
+    if (add != NULL)
+        sqlite3_bind_text(add, 1, source, -1, SQLITE_STATIC);
+    bool good = side_run(side, add, why);
+    sqlite3_finalize(add);
+    *number = side_number(side, source);
+    return good && (schema_make_events(&side->database, *number) == DATABASE_DONE || side_failed(side, why));
+}
+
+/* COUNT_MOVES: a Bloom filter of before does not know these identities. */
+static bool note_move(struct sqlite_side *side, struct error *why)
+{
+    return side_execute(side,
+                        "INSERT INTO count (source, kind, n) VALUES (0, 20, 1) ON CONFLICT (source, kind) DO UPDATE"
+                        " SET n = n + 1",
+                        why);
+}
+
+_Static_assert(COUNT_MOVES == 20 && COUNT_LAST_DELIVERED == 8 && COUNT_LAST_ACCEPTED == 9 && COUNT_DEAD == 4 &&
+                   COUNT_LOST == 10 && COUNT_ENDED == 12,
+               "the statements above and CARGO_KINDS have these numbers");
+
+bool sqlite_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
+                       const struct cargo_place *place, int64_t letters, struct error *why)
+{
+    struct sqlite_side *side = state;
+    uint32_t number = side_number(side, source);
+    bool good = side_begin(side, why);
+    if (good && number == 0)
+        good = add_source(side, source, &number, why);
+    good = good && write_rows(side, number, part, cargo, letters, why);
+    if (part == CARGO_COUNTS)
+        good = good && raise_sequence(side, number, cargo, why);
+    if (part == CARGO_KNOWN || part == CARGO_LATEST)
+        good = good && note_move(side, why);
+    return side_end(side, good && put_place(side, number, part, place, why), why);
+}
+
+/* ---- giving it up ---- */
+
+/* Nobody has appended behind it: the queue is closed. */
+bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
+                           struct error *why)
+{
+    char text[400];
+    struct sqlite_side *side = state;
+    uint32_t number = side_number(side, source);
+    const struct cargo_place none = {.id = 0};
+    if (part == CARGO_LETTERS)
+        sqlite3_snprintf(sizeof text, text, "DELETE FROM letter WHERE source = %u AND id > %lld", (unsigned)number,
+                         (long long)letters);
+    else
+        sqlite3_snprintf(sizeof text, text,
+                         "DELETE FROM event_%u WHERE id IN (SELECT id FROM event_%u ORDER BY id DESC LIMIT %lld);"
+                         "UPDATE sqlite_sequence SET seq = seq - %lld WHERE name = 'event_%u'",
+                         (unsigned)number, (unsigned)number, (long long)count, (long long)count, (unsigned)number);
+    bool good = side_begin(side, why);
+    good = good && (number == 0 || side_execute(side, text, why));
+    return side_end(side, good && put_place(side, number, part, &none, why), why);
+}
