@@ -23,7 +23,7 @@ static void print_library(const struct config *config)
                "paused,\n"
                "    and which alerts and dead letters were told are in the database, too, for all machines that share "
                "it;\n"
-               "    the page's samples and its charts are this machine's own\n",
+               "    the page's samples are this machine's own\n",
                library);
         return;
     }
@@ -188,6 +188,7 @@ static struct facts *look_at_queue(struct checking *checking, bool opens, bool *
         kept_catch_up(config, NULL); /* the queue says it, where the database is away */
     const struct error *broken = opens ? &why : !works ? &fault : NULL;
     struct facts *facts = facts_gather(config, queue, broken, NULL, clock_unix_ms());
+    facts_add_others(facts);
     if (facts != NULL && !opens)
         facts->setup = setup;
     if (facts != NULL)

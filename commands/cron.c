@@ -38,6 +38,7 @@ static struct facts *look_for_problems(struct cron_run *run, bool works, struct 
     struct queue *queue = works ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
     bool good = facts != NULL;
+    facts_add_others(facts);
     if (good && queue != NULL && !facts_read_letters(facts, queue, &run->mark.letter, why))
         cron_report_trouble(run->report, why->text);
     queue_close(queue);
@@ -129,6 +130,7 @@ static void run_once(struct cron_run *run, moment deadline)
     kept_catch_up(run->config, NULL); /* the queue says it, where the database is away */
     cron_mark_read(directory, &run->mark);
     bool works = forward_and_reconcile(run, deadline, &why);
+    machines_exchange(run->config);
     struct kept *told = begin_letters(run);
     uint64_t letter = run->mark.letter;
     struct facts *facts = look_for_problems(run, works, &why);

@@ -53,6 +53,11 @@ struct facts {
     struct queue_setup setup; /* of a server that keeps it */
     struct queue_room room;   /* what takes room in it; all zero: not known */
     struct tally nowhere;     /* what is counted of no source */
+    char machine[104];        /* the name of the machine that counted it, where several share the queue; else "" */
+    size_t machines;          /* others whose counts were added (facts_add_others), */
+    size_t machines_unread;   /* and how many of them could not be read, */
+    char machine_unread[104]; /* one of which is this */
+    int64_t heard_ms;         /* when they were asked last; 0: never */
     char left_over[256];      /* a source that is not configured, of which Close's side is still kept; "": none is */
     struct left_elsewhere elsewhere; /* what is left in a state directory that was used before */
     char other[PATH_MAX]; /* another configuration whose process forwards from the same state directory; "": none */
@@ -73,6 +78,10 @@ struct facts {
  * those that are kept beside the queue are read. Returns NULL when memory is out. */
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
+
+/* Adds what the other machines that share the queue count, as far as this one has heard: what people are shown. What is
+ * judged of this machine alone, or said of it, is without. NULL is allowed. */
+void facts_add_others(struct facts *facts);
 
 /* Counts the dead letters beyond an id, which becomes that of the newest: those that are new since it was asked last.
  * Returns false with the reason. */

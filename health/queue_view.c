@@ -45,7 +45,7 @@ static struct queue *open_view(struct queue_view *view)
     return view->queue;
 }
 
-struct facts *queue_view_facts(struct queue_view *view)
+struct facts *queue_view_facts(struct queue_view *view, bool others)
 {
     pthread_mutex_lock(&view->lock);
     struct queue *queue = open_view(view);
@@ -54,6 +54,8 @@ struct facts *queue_view_facts(struct queue_view *view)
     pthread_mutex_unlock(&view->lock);
     if (facts == NULL)
         return NULL;
+    if (others)
+        facts_add_others(facts);
     facts_leave_out_empty(facts);
     if (findings_judge(facts))
         return facts;

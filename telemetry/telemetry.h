@@ -76,6 +76,13 @@ bool counters_are_shared(const struct counters *counters);
  * does nothing. Valid as long as counters. */
 struct counted *counters_of(struct counters *counters, const char *name);
 
+/* The name of the slot at an index, the first, "", being that of no source; NULL beyond the last. */
+const char *counters_name(const struct counters *counters, size_t index);
+
+/* The name of the machine whose counters these are: its host's name when they began, and some digits of chance, so that
+ * counters that begin anew are another machine's. "": they are in memory only. */
+const char *counters_machine(const struct counters *counters);
+
 /* Counts an accepted event, however it came; now_ms: Unix time. */
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms);
 
@@ -216,9 +223,34 @@ size_t recent_forget(struct recent *recent, const char *source, const char *lead
 
 void recent_close(struct recent *recent);
 
-/* ---- counters.c: all of it, opened together ---- */
+/* ---- machines.c: what the other machines that share a queue count. Each says it every few seconds (kept/kept.h), and
+ * the others keep it in files below the state directory. ---- */
 
 struct config;
+struct kept;
+struct kept_speaker;
+struct machines;
+
+/* Who speaks for this machine. Opens what it needs when it is called. config: borrowed. */
+void machines_speaker(const struct config *config, struct kept_speaker *speaker);
+
+/* Says and hears once, for a process that does not stay. A failure costs what is shown. */
+void machines_exchange(const struct config *config);
+
+/* Reads what was heard. Returns NULL when memory is out, or nothing is shared. */
+struct machines *machines_read(const struct config *config);
+
+/* Adds what they counted of a source (NULL: of none) to what counters_read said. */
+void machines_add(const struct machines *machines, const char *source, int64_t now_ms, struct tally *tally);
+
+/* How many were heard within a day; and of how many what they said is left out, as it has another layout. *name: of one
+ * of these. */
+size_t machines_count(const struct machines *machines);
+size_t machines_unreadable(const struct machines *machines, const char **name);
+
+void machines_free(struct machines *machines);
+
+/* ---- counters.c: all of it, opened together ---- */
 
 /* Opens the counters of all sources of a configuration, where it keeps them. As counters_open. */
 struct counters *counters_open_all(const struct config *config, struct error *why);

@@ -198,6 +198,8 @@ static void (*const suites[])(void) = {
     suite_kept_postgresql,
     suite_kept_machines,
     suite_kept_told,
+    suite_kept_counts,
+    suite_status_machines,
     suite_close_machines,
     suite_close_backfill_postgresql,
     suite_close_reconcile_postgresql,
