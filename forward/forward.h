@@ -66,8 +66,9 @@ void forwarder_free(struct forwarder *forwarder);
 bool forward_try(const struct config *config, const struct source *source, struct error *why);
 
 /* Notes that a data plane which refused has been found mended, or that somebody wants what waits to be tried now, for
- * the process that forwards, whichever that is: its sources that wait for the operator try one event at once, and those
- * that back off are due. Wake it then (queue_wake). Returns false when it could not be noted. */
+ * the process that forwards, whichever that is, on whichever machine: its sources that wait for the operator try one
+ * event at once, and those that back off are due. Wake it then (queue_wake). Returns false when it could not be noted.
+ */
 bool forward_mended(const struct config *config);
 
 #endif

@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "forward/forward.h"
 #include "forward/forward_private.h"
 #include "forward/post.h"
+#include "kept/kept.h"
 
 #define READ_AHEAD 65536  /* events in flight at most */
 #define READ_ALWAYS 16384 /* so many are read even if lanes are put off, where appends wait: they must learn it */
@@ -370,22 +372,42 @@ bool source_is_sending(const struct source_pipeline *pipeline)
 
 /* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
  * now. The process that forwards learns it from a file in the state directory, by the time of its last change, and need
- * not sit out its wait. When that is wrong, one event is tried too early. */
+ * not sit out its wait. When that is wrong, one event is tried too early. Where several machines share the queue each
+ * has a copy (kept/kept.h), which changes when it comes: by the clock of who looks at it. */
 
-#define MENDED_PATH 4096
+#define MENDED "mended"
+#define TOLD "told"
 
-static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
+static const char *mended_path(const struct config *config, char out[static FILES_PATH])
 {
-    if (config_state_dir(config) == NULL || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
+    const char *folder = kept_is_shared(config) ? TOLD "/" : "";
+    if (config_state_dir(config) == NULL ||
+        snprintf(out, FILES_PATH, "%s/%s" MENDED, config->state_dir, folder) >= FILES_PATH)
         return NULL;
     return out;
 }
 
+/* Once more where another machine says it at this moment. */
+static bool tell_machines(const struct config *config)
+{
+    char directory[FILES_PATH], text[64];
+    struct error why = {0};
+    struct kept *kept = kept_open(config, &why);
+    bool good = kept != NULL && files_make_directory(directory, config->state_dir, TOLD, &why);
+    snprintf(text, sizeof text, "%lld %ld\n", (long long)clock_unix_ms(), (long)getpid());
+    good = good && ((kept_look(kept, &why) && kept_put(kept, directory, MENDED, text, &why)) ||
+                    (kept_look(kept, &why) && kept_put(kept, directory, MENDED, text, &why)));
+    kept_close(kept);
+    return good;
+}
+
 bool forward_mended(const struct config *config)
 {
-    char path[MENDED_PATH];
+    char path[FILES_PATH];
     if (mended_path(config, path) == NULL)
         return false;
+    if (kept_is_shared(config))
+        return tell_machines(config);
     int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     bool good = file >= 0 && futimens(file, NULL) == 0;
     if (file >= 0)
@@ -395,7 +417,7 @@ bool forward_mended(const struct config *config)
 
 bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 {
-    char path[MENDED_PATH];
+    char path[FILES_PATH];
     struct stat file;
     if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
         return false;

@@ -197,11 +197,41 @@ static void the_figures_stay_while_the_database_is_away(void)
     close_machines(site);
 }
 
+/* Who forwards would try again after five minutes; who finds that it is mended is the other machine. */
+static void what_one_machine_finds_mended_another_sends(void)
+{
+    struct site site[2];
+    const struct standin_fault refusal = {.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 401};
+    if (open_machines(site)) {
+        for (size_t i = 0; i < 2; i++)
+            standin_fail(site[i].standin, &refusal);
+        send_events(&site[0], "refused", 1);
+        for (moment until = clock_now() + durable_patience(PATIENCE_MS); clock_now() < until; poll(NULL, 0, 50)) {
+            if (standin_counts(site[0].standin).requests + standin_counts(site[1].standin).requests > 0)
+                break;
+        }
+        size_t forwards = standin_counts(site[0].standin).requests > 0 ? 0 : 1;
+        CU_ASSERT_EQUAL(standin_counts(site[1 - forwards].standin).requests, 0);
+        moment until = clock_now() + durable_patience(PATIENCE_MS);
+        while (looked_metric(&site[forwards], "closecrm_data_plane_refuses{source=\"alpha\"}") != 1 &&
+               clock_now() < until)
+            poll(NULL, 0, 50);
+        for (size_t i = 0; i < 2; i++)
+            standin_heal(site[i].standin);
+        struct output output = command_output(&site[1 - forwards], "check", NULL);
+        check(strstr(output.text, "was told to send what waits at once") != NULL, "it is told: %s", output.text);
+        check(standin_wait_messages(site[forwards].standin, 1, durable_patience(PATIENCE_MS)),
+              "the other one sends it");
+    }
+    close_machines(site);
+}
+
 void suite_status_machines(void)
 {
     static CU_TestInfo tests[] = {
         {"each machine shows what both count", each_machine_shows_what_both_count},
         {"what a machine counted outlives it", what_a_machine_counted_outlives_it},
+        {"what one machine finds mended another sends", what_one_machine_finds_mended_another_sends},
         {"the figures stay while the database is away", the_figures_stay_while_the_database_is_away},
         CU_TEST_INFO_NULL,
     };
