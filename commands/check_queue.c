@@ -22,8 +22,8 @@ static void print_library(const struct config *config)
         printf("  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, what is "
                "paused,\n"
                "    and which alerts and dead letters were told are in the database, too, for all machines that share "
-               "it;\n"
-               "    the page's samples are this machine's own\n",
+               "it,\n"
+               "    as are counters, charts and recent events of the page\n",
                library);
         return;
     }

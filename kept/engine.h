@@ -19,6 +19,7 @@ struct kept_engine {
     bool (*secret)(const struct config *config, unsigned char secret[static KEPT_SECRET]); /* NULL: it has none */
     bool (*exchange)(void *state, const struct kept_speaker *speaker,
                      struct error *why); /* NULL: there is nobody else */
+    bool (*say)(void *state, const struct kept_record *records, size_t count, struct error *why); /* likewise */
     void *(*watch_start)(const struct config *config, const struct kept_speaker *speaker); /* closes it if NULL */
     bool (*watch_stop)(void *watch);
 };

@@ -161,6 +161,11 @@ bool kept_exchange(struct kept *kept, const struct kept_speaker *speaker, struct
     return kept->engine->exchange == NULL || kept->engine->exchange(kept->state, speaker, why);
 }
 
+bool kept_say(struct kept *kept, const struct kept_record *records, size_t count, struct error *why)
+{
+    return kept->engine->say == NULL || kept->engine->say(kept->state, records, count, why);
+}
+
 int64_t kept_heard_ms(const struct config *config)
 {
     struct heard heard;

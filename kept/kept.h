@@ -85,17 +85,21 @@ struct kept_record {
 /* Who speaks for this machine, and hears the others: one thread of the machine at a time, which may wait. */
 struct kept_speaker {
     void *context;
-    /* What is to be said now, valid until the next call. origin: the name of the place where it is said; to another one
-     * nothing was said yet. Sets *machine to this machine's name, "": it has none. Returns how many records there are.
-     */
-    size_t (*say)(void *context, const char *origin, const char **machine, struct kept_record records[KEPT_RECORDS]);
-    void (*said)(void *context); /* the place has them */
+    const char *(*name)(void *context); /* of this machine; "": it has none, and says nothing */
     void (*hear)(void *context, const struct kept_record *record);
+    /* What is to be said after what was heard; valid until the next call. Returns how many records there are. Where it
+     * is said elsewhere than before, whatever stands in kept/heard.h's folder is removed first. */
+    size_t (*say)(void *context, struct kept_record records[KEPT_RECORDS]);
+    void (*said)(void *context); /* the place has them */
     void (*close)(void *context);
 };
 
-/* Says and hears, once. Blocks for some seconds at most. Returns false with the reason. */
+/* Hears and says, once. Blocks for some seconds at most. Returns false with the reason. */
 bool kept_exchange(struct kept *kept, const struct kept_speaker *speaker, struct error *why);
+
+/* Says these at once, also in the name of others: without bytes, that something they said is gone. Returns false with
+ * the reason. */
+bool kept_say(struct kept *kept, const struct kept_record *records, size_t count, struct error *why);
 
 /* When the others were heard last, by this machine's clock; 0: never, or there are none. */
 int64_t kept_heard_ms(const struct config *config);

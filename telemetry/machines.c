@@ -10,25 +10,22 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/files.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "kept/heard.h"
-#include "kept/kept.h"
+#include "telemetry/machines_private.h"
 #include "telemetry/tally_record.h"
-#include "telemetry/telemetry.h"
 
 #define NOW_MINUTES 30
 #define NOW "now"
 #define DAY "day"
-#define NAME_MOST 100
 #define RECORD_MOST ((off_t)64 << 20)
 #define FORGET_MS INT64_C(93600000) /* 26 hours: what was said before is in no chart any more */
 #define SAID "said"                 /* the file with what this machine has said */
 
-/* ---- what was heard: a file for each record, MACHINE.NAME ---- */
+/* ---- what was heard: a file for each record, MACHINE.NAME, or for all of one kind ---- */
 
-static void path_of(char out[static FILES_PATH], const struct config *config, const char *machine, const char *name)
+void machines_path(char out[static FILES_PATH], const struct config *config, const char *machine, const char *name)
 {
     snprintf(out, FILES_PATH, "%.3500s/" HEARD_FOLDER "/%.100s%s%.20s", config->state_dir, machine,
              name[0] == '\0' ? "" : ".", name);
@@ -37,11 +34,30 @@ static void path_of(char out[static FILES_PATH], const struct config *config, co
 static bool is_name(const char *name)
 {
     size_t length = strlen(name);
-    bool good = length > 0 && length <= NAME_MOST && name[0] != '.';
+    bool good = length > 0 && length < MACHINE_NAME && name[0] != '.';
     for (const char *at = name; good && *at != '\0'; at++)
         good = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' ||
                *at == '.' || *at == '_';
     return good;
+}
+
+void machines_each(const struct config *config, const char *name, void (*call)(void *context, const char *machine),
+                   void *context)
+{
+    char path[FILES_PATH], machine[MACHINE_NAME];
+    size_t end = strlen(name);
+    machines_path(path, config, "", "");
+    DIR *listing = opendir(path);
+    for (const struct dirent *entry; listing != NULL && (entry = readdir(listing)) != NULL;) {
+        size_t length = strlen(entry->d_name);
+        if (length <= end + 1 || length - end > MACHINE_NAME || entry->d_name[length - end - 1] != '.' ||
+            strcmp(entry->d_name + length - end, name) != 0)
+            continue;
+        snprintf(machine, sizeof machine, "%.*s", (int)(length - end - 1), entry->d_name);
+        call(context, machine);
+    }
+    if (listing != NULL)
+        closedir(listing);
 }
 
 /* Not synced: what is lost is said again. */
@@ -77,7 +93,7 @@ static bool read_file(const char *path, struct buffer *out)
 }
 
 struct machine {
-    char name[NAME_MOST + 1];
+    char name[MACHINE_NAME];
     struct buffer now, day;
     int64_t day_until; /* minute */
     bool readable;
@@ -99,9 +115,16 @@ void machines_free(struct machines *machines)
     free(machines);
 }
 
-/* The day first: one that is a moment older lacks nothing that `now` does not have. */
-static void read_machine(struct machines *machines, const struct config *config, const char *name)
+struct reading {
+    struct machines *machines;
+    const struct config *config;
+};
+
+/* `now` first: a day that is a moment newer lacks nothing that it has. */
+static void read_machine(void *context, const char *name)
 {
+    const struct reading *reading = context;
+    struct machines *machines = reading->machines;
     char path[FILES_PATH];
     int64_t from;
     struct machine *more = realloc(machines->at, (machines->count + 1) * sizeof *more);
@@ -111,11 +134,11 @@ static void read_machine(struct machines *machines, const struct config *config,
     struct machine *one = &more[machines->count];
     *one = (struct machine){.readable = true};
     snprintf(one->name, sizeof one->name, "%s", name);
-    path_of(path, config, name, NOW);
+    machines_path(path, reading->config, name, NOW);
     if (!read_file(path, &one->now))
         return;
     machines->count++;
-    path_of(path, config, name, DAY);
+    machines_path(path, reading->config, name, DAY);
     bool has_day = read_file(path, &one->day);
     one->readable = tally_record_check(one->now.data, one->now.length, &one->day_until) &&
                     (!has_day || tally_record_check(one->day.data, one->day.length, &from));
@@ -123,21 +146,9 @@ static void read_machine(struct machines *machines, const struct config *config,
 
 struct machines *machines_read(const struct config *config)
 {
-    char path[FILES_PATH], name[NAME_MOST + 1];
     struct machines *machines = kept_is_shared(config) ? calloc(1, sizeof *machines) : NULL;
-    if (machines == NULL)
-        return NULL;
-    path_of(path, config, "", "");
-    DIR *listing = opendir(path);
-    for (const struct dirent *entry; listing != NULL && (entry = readdir(listing)) != NULL;) {
-        size_t length = strlen(entry->d_name), end = strlen("." NOW);
-        if (length <= end || length - end > NAME_MOST || strcmp(entry->d_name + length - end, "." NOW) != 0)
-            continue;
-        snprintf(name, sizeof name, "%.*s", (int)(length - end), entry->d_name);
-        read_machine(machines, config, name);
-    }
-    if (listing != NULL)
-        closedir(listing);
+    if (machines != NULL)
+        machines_each(config, NOW, read_machine, &(struct reading){machines, config});
     return machines;
 }
 
@@ -178,9 +189,10 @@ struct speaking {
     struct counters *counters;
     struct tally *tally;
     struct buffer now, day;
-    char origin[ORIGIN]; /* where it was said */
-    int64_t from;        /* the minute with which `now` began then; 0: nothing was said */
-    uint64_t sum;        /* of `now` then */
+    struct saying saying;
+    uint64_t recent; /* the number of the last event that was said */
+    int64_t from;    /* the minute with which `now` began then; 0: nothing was said */
+    uint64_t sum;    /* of `now` then */
     int64_t next_from;
     uint64_t next_sum;
 };
@@ -190,16 +202,17 @@ static void read_said(struct speaking *speaking)
 {
     char path[FILES_PATH];
     struct buffer text = {0};
-    path_of(path, speaking->config, SAID, "");
+    machines_path(path, speaking->config, SAID, "");
     speaking->from = 0;
+    speaking->recent = 0;
     if (read_file(path, &text)) {
         buffer_append(&text, "", 1);
-        char machine[NAME_MOST + 1], sum[32];
+        char machine[MACHINE_NAME], sum[32];
         if (!text.failed && files_value(text.data, "machine", machine, sizeof machine) &&
             strcmp(machine, counters_machine(speaking->counters)) == 0 &&
-            files_value(text.data, "origin", speaking->origin, sizeof speaking->origin) &&
             files_value(text.data, "sum", sum, sizeof sum)) {
             speaking->from = files_number(text.data, "from", 0);
+            speaking->recent = (uint64_t)files_number(text.data, "recent", 0);
             speaking->sum = strtoull(sum, NULL, 16);
         }
     }
@@ -210,10 +223,10 @@ static void said(void *context)
 {
     struct speaking *speaking = context;
     char path[FILES_PATH], text[400];
-    int length = snprintf(text, sizeof text, "machine = %s\norigin = %s\nfrom = %lld\nsum = %016llx\n",
-                          counters_machine(speaking->counters), speaking->origin, (long long)speaking->next_from,
-                          (unsigned long long)speaking->next_sum);
-    path_of(path, speaking->config, SAID, "");
+    int length = snprintf(text, sizeof text, "machine = %s\nfrom = %lld\nsum = %016llx\nrecent = %llu\n",
+                          counters_machine(speaking->counters), (long long)speaking->next_from,
+                          (unsigned long long)speaking->next_sum, (unsigned long long)speaking->recent);
+    machines_path(path, speaking->config, SAID, "");
     write_record(path, text, (size_t)length);
 }
 
@@ -233,38 +246,51 @@ static void make_records(struct speaking *speaking, int64_t now_ms, bool day)
     speaking->next_sum = text_hash(TEXT_HASH, speaking->now.data, speaking->now.length);
 }
 
-static size_t say(void *context, const char *origin, const char **machine, struct kept_record records[KEPT_RECORDS])
+static const char *name_of(void *context)
 {
     struct speaking *speaking = context;
     struct error why;
-    int64_t now_ms = clock_unix_ms(), minute = now_ms / 60000;
     if (speaking->counters == NULL)
         speaking->counters = counters_open_all(speaking->config, &why);
+    return counters_machine(speaking->counters);
+}
+
+/* Behind name_of. */
+static size_t say(void *context, struct kept_record records[KEPT_RECORDS])
+{
+    struct speaking *speaking = context;
+    const char *machine = counters_machine(speaking->counters);
+    int64_t now_ms = clock_unix_ms(), minute = now_ms / 60000;
     if (speaking->tally == NULL)
         speaking->tally = calloc(1, sizeof *speaking->tally);
-    *machine = counters_machine(speaking->counters);
-    if (speaking->tally == NULL || *machine[0] == '\0')
+    if (speaking->tally == NULL)
         return 0;
     read_said(speaking);
-    bool day =
-        strcmp(speaking->origin, origin) != 0 || minute < speaking->from || minute - speaking->from >= NOW_MINUTES;
+    bool day = minute < speaking->from || minute - speaking->from >= NOW_MINUTES;
     make_records(speaking, now_ms, day);
-    if (speaking->now.failed || speaking->day.failed || (!day && speaking->next_sum == speaking->sum))
+    if (speaking->now.failed || speaking->day.failed)
         return 0;
-    snprintf(speaking->origin, sizeof speaking->origin, "%s", origin);
-    records[0] = (struct kept_record){*machine, NOW, speaking->now.data, speaking->now.length};
-    records[1] = (struct kept_record){*machine, DAY, speaking->day.data, speaking->day.length};
-    return day ? 2 : 1;
+    size_t count = 0;
+    if (day || speaking->next_sum != speaking->sum)
+        records[count++] = (struct kept_record){machine, NOW, speaking->now.data, speaking->now.length};
+    if (day)
+        records[count++] = (struct kept_record){machine, DAY, speaking->day.data, speaking->day.length};
+    if (day)
+        machines_forget_old(speaking->config);
+    return count +
+           saying_make(&speaking->saying, speaking->config, machine, now_ms, &speaking->recent, records + count);
 }
 
 static void hear(void *context, const struct kept_record *record)
 {
     const struct speaking *speaking = context;
     char path[FILES_PATH];
-    bool known = strcmp(record->name, NOW) == 0 || strcmp(record->name, DAY) == 0;
-    if (!known || !is_name(record->machine) || strcmp(record->machine, SAID) == 0)
+    if (!is_name(record->machine) || strcmp(record->machine, SAID) == 0 ||
+        machines_hear_recent(speaking->config, record))
+        return;
+    if (strcmp(record->name, NOW) != 0 && strcmp(record->name, DAY) != 0)
         return; /* a newer release says more */
-    path_of(path, speaking->config, record->machine, record->name);
+    machines_path(path, speaking->config, record->machine, record->name);
     write_record(path, record->bytes, record->length);
 }
 
@@ -272,6 +298,7 @@ static void close_speaking(void *context)
 {
     struct speaking *speaking = context;
     counters_close(speaking->counters);
+    saying_free(&speaking->saying);
     buffer_free(&speaking->now);
     buffer_free(&speaking->day);
     free(speaking->tally);
@@ -285,7 +312,7 @@ void machines_speaker(const struct config *config, struct kept_speaker *speaker)
     if (speaking == NULL)
         return;
     speaking->config = config;
-    *speaker = (struct kept_speaker){speaking, say, said, hear, close_speaking};
+    *speaker = (struct kept_speaker){speaking, name_of, hear, say, said, close_speaking};
 }
 
 void machines_exchange(const struct config *config)

@@ -69,7 +69,7 @@ static void add_totals(const uint64_t totals[static TOTALS], struct tally *tally
 
 /* ---- writing ---- */
 
-static void put(struct buffer *out, uint64_t value)
+void record_put(struct buffer *out, uint64_t value)
 {
     char bytes[10];
     size_t n = 0;
@@ -84,7 +84,7 @@ void tally_record_begin(struct buffer *out, int64_t from_minute)
 {
     buffer_clear(out);
     buffer_append(out, layout, LAYOUT);
-    put(out, (uint64_t)from_minute);
+    record_put(out, (uint64_t)from_minute);
 }
 
 static void put_totals(struct buffer *out, const struct tally *tally)
@@ -94,9 +94,9 @@ static void put_totals(struct buffer *out, const struct tally *tally)
     pack_totals(tally, totals);
     while (count > 0 && totals[count - 1] == 0)
         count--;
-    put(out, count);
+    record_put(out, count);
     for (size_t i = 0; i < count; i++)
-        put(out, totals[i]);
+        record_put(out, totals[i]);
 }
 
 /* Returns how many numbers are not zero. */
@@ -108,11 +108,11 @@ static size_t put_minute(struct buffer *out, size_t after, const struct tally_mi
         mask |= (uint64_t)(number[i] != 0) << i;
     if (mask == 0)
         return 0;
-    put(out, after + 1);
-    put(out, mask);
+    record_put(out, after + 1);
+    record_put(out, mask);
     for (size_t i = 0; i < MINUTE_NUMBERS; i++) {
         if (number[i] != 0)
-            put(out, number[i]);
+            record_put(out, number[i]);
     }
     return 1;
 }
@@ -122,13 +122,7 @@ static int64_t first_minute(int64_t now_ms)
     return now_ms / 60000 - (COUNTED_MINUTES - 1);
 }
 
-/* What a reader takes from a record. */
-struct reader {
-    const unsigned char *at, *end;
-    bool bad;
-};
-
-static uint64_t get(struct reader *reader)
+uint64_t record_get(struct record_reader *reader)
 {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -144,16 +138,19 @@ static uint64_t get(struct reader *reader)
     return 0;
 }
 
-static struct reader begin_reading(const void *bytes, size_t length, int64_t *from_minute)
+struct record_reader record_begin(const void *bytes, size_t length, const char *expected)
 {
-    struct reader reader = {bytes, (const unsigned char *)bytes + length, false};
-    if (length < LAYOUT || memcmp(bytes, layout, LAYOUT) != 0) {
-        reader.bad = true;
-        reader.at = reader.end;
-        return reader;
-    }
-    reader.at += LAYOUT;
-    *from_minute = (int64_t)get(&reader);
+    struct record_reader reader = {bytes, (const unsigned char *)bytes + length, false};
+    size_t head = strlen(expected);
+    reader.bad = length < head || memcmp(bytes, expected, head) != 0;
+    reader.at = reader.bad ? reader.end : reader.at + head;
+    return reader;
+}
+
+static struct record_reader begin_reading(const void *bytes, size_t length, int64_t *from_minute)
+{
+    struct record_reader reader = record_begin(bytes, length, layout);
+    *from_minute = (int64_t)record_get(&reader);
     return reader;
 }
 
@@ -163,32 +160,32 @@ void tally_record_add(struct buffer *out, const char *source, const struct tally
     int64_t from = 0, first = first_minute(now_ms);
     size_t begins = out->length, name = strlen(source), said = 0;
     begin_reading(out->data, out->length, &from);
-    put(out, name);
+    record_put(out, name);
     buffer_append(out, source, name);
     size_t empty = out->length + 1;
     if (totals)
         put_totals(out, tally);
     else
-        put(out, 0);
+        record_put(out, 0);
     said = out->length > empty;
     for (size_t i = 0; i < COUNTED_MINUTES; i++) {
         int64_t minute = first + (int64_t)i;
         if (minute >= from && minute < until_minute)
             said += put_minute(out, (size_t)(minute - from), &tally->minute[i]);
     }
-    put(out, 0);
+    record_put(out, 0);
     if (said == 0)
         out->length = begins;
 }
 
 /* ---- reading ---- */
 
-static void get_totals(struct reader *reader, struct tally *tally)
+static void get_totals(struct record_reader *reader, struct tally *tally)
 {
     uint64_t totals[TOTALS] = {0};
-    uint64_t count = get(reader);
+    uint64_t count = record_get(reader);
     for (uint64_t i = 0; i < count && !reader->bad; i++) {
-        uint64_t value = get(reader);
+        uint64_t value = record_get(reader);
         if (i < TOTALS)
             totals[i] = value;
     }
@@ -206,14 +203,14 @@ static void add_minute(struct tally_minute *sum, const uint64_t number[static MI
 }
 
 /* Returns false behind the last one. */
-static bool get_minute(struct reader *reader, int64_t from, int64_t first, int64_t before, struct tally *tally)
+static bool get_minute(struct record_reader *reader, int64_t from, int64_t first, int64_t before, struct tally *tally)
 {
-    uint64_t number[MINUTE_NUMBERS] = {0}, after = get(reader);
+    uint64_t number[MINUTE_NUMBERS] = {0}, after = record_get(reader);
     if (after == 0)
         return false;
-    uint64_t mask = get(reader);
+    uint64_t mask = record_get(reader);
     for (size_t i = 0; i < 64 && !reader->bad; i++) {
-        uint64_t value = (mask >> i & 1) != 0 ? get(reader) : 0;
+        uint64_t value = (mask >> i & 1) != 0 ? record_get(reader) : 0;
         if (i < MINUTE_NUMBERS)
             number[i] = value;
     }
@@ -228,9 +225,9 @@ static bool get_minute(struct reader *reader, int64_t from, int64_t first, int64
 static bool read_record(const void *bytes, size_t length, const char *source, int64_t now_ms, int64_t before,
                         struct tally *tally, int64_t *from)
 {
-    struct reader reader = begin_reading(bytes, length, from);
+    struct record_reader reader = begin_reading(bytes, length, from);
     while (reader.at < reader.end) {
-        uint64_t name = get(&reader);
+        uint64_t name = record_get(&reader);
         if (name > (uint64_t)(reader.end - reader.at)) {
             reader.bad = true;
             break;

@@ -9,6 +9,22 @@
 #include "base/buffer.h"
 #include "telemetry/telemetry.h"
 
+/* ---- numbers of records: seven bits a byte, the lowest first ---- */
+
+/* What a reader takes from a record. Behind its end, or where it is wrong, all is 0. */
+struct record_reader {
+    const unsigned char *at, *end;
+    bool bad;
+};
+
+void record_put(struct buffer *out, uint64_t value);
+
+/* Begins behind the words with which each record of a layout begins. */
+struct record_reader record_begin(const void *bytes, size_t length, const char *expected);
+uint64_t record_get(struct record_reader *reader);
+
+/* ---- counters ---- */
+
 /* Begins a record, of minutes from this one on (Unix time). */
 void tally_record_begin(struct buffer *out, int64_t from_minute);
 

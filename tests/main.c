@@ -199,6 +199,7 @@ static void (*const suites[])(void) = {
     suite_kept_machines,
     suite_kept_told,
     suite_kept_counts,
+    suite_kept_recent,
     suite_status_machines,
     suite_close_machines,
     suite_close_backfill_postgresql,

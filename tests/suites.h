@@ -155,6 +155,7 @@ void suite_kept_postgresql(void);
 void suite_kept_machines(void);
 void suite_kept_told(void);
 void suite_kept_counts(void);
+void suite_kept_recent(void);
 void suite_status_machines(void);
 void suite_close_machines(void);
 void suite_close_backfill_postgresql(void);

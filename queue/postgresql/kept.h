@@ -32,6 +32,7 @@ bool pg_kept_is_fresh(const struct config *config);
 bool pg_kept_look_at(struct pg_kept *kept, bool whole, struct error *why);
 
 bool pg_kept_exchange(void *state, const struct kept_speaker *speaker, struct error *why);
+bool pg_kept_say(void *state, const struct kept_record *records, size_t count, struct error *why);
 
 void *pg_watch_start(const struct config *config, const struct kept_speaker *speaker);
 bool pg_watch_stop(void *state);

@@ -17,14 +17,15 @@
 static const char say_number[] = "UPDATE said SET version = version + 1 WHERE machine = ''";
 static const char say_records[] =
     "INSERT INTO said AS s (machine, name, version, at, value)"
-    " SELECT $1, v.name, n.version, (extract(epoch FROM clock_timestamp()) * 1000)::int8, v.value"
-    " FROM said n, unnest($2::text[], $3::bytea[]) AS v (name, value) WHERE n.machine = ''"
+    " SELECT v.machine, v.name, n.version, (extract(epoch FROM clock_timestamp()) * 1000)::int8, v.value"
+    " FROM said n, unnest($1::text[], $2::text[], $3::bytea[]) AS v (machine, name, value) WHERE n.machine = ''"
     " ON CONFLICT (machine, name) DO UPDATE SET version = excluded.version, at = excluded.at, value = excluded.value";
 static const char hear_origin[] = "SELECT encode(k.value, 'hex'), s.version FROM kept k, said s WHERE k.path = ''"
                                   " AND s.machine = ''";
+/* What was said at once is heard at once, however much it is; `day` before `now`. */
 static const char hear_records[] =
-    "SELECT machine, name, version, value FROM said WHERE machine <> '' AND machine <> $1"
-    " AND version > $2 ORDER BY version LIMIT $3";
+    "SELECT machine, name, version, value FROM (SELECT * FROM said WHERE machine <> '' AND machine <> $1"
+    " AND version > $2 ORDER BY version FETCH FIRST ($3) ROWS WITH TIES) s ORDER BY version, name";
 
 struct exchange {
     struct pg_session *session;
@@ -34,28 +35,37 @@ struct exchange {
     const char *machine;
 };
 
-static enum pg_outcome say(const struct exchange *exchange, const struct kept_record *records, size_t count)
+static enum pg_outcome say(struct pg_session *session, const struct kept_record *records, size_t count)
 {
     struct params params = {.count = 0};
-    struct array names = {.type = TYPE_TEXT}, values = {.type = TYPE_BYTEA};
-    params_text(&params, exchange->machine);
+    struct array machines = {.type = TYPE_TEXT}, names = {.type = TYPE_TEXT}, values = {.type = TYPE_BYTEA};
     for (size_t i = 0; i < count; i++) {
+        array_add(&machines, records[i].machine, strlen(records[i].machine));
         array_add(&names, records[i].name, strlen(records[i].name));
         array_add(&values, records[i].bytes, records[i].length);
     }
-    bool good = params_array(&params, &names) && params_array(&params, &values);
     enum pg_outcome result = PG_LOST;
-    if (good) {
-        pg_session_send_text(exchange->session, "SELECT set_config('synchronous_commit', 'off', true)", NULL);
-        pg_session_send_text(exchange->session, say_number, NULL);
-        pg_session_send_text(exchange->session, say_records, &params);
-        result = pg_session_finish(exchange->session, NULL);
+    if (params_array(&params, &machines) && params_array(&params, &names) && params_array(&params, &values)) {
+        pg_session_send_text(session, "SELECT set_config('synchronous_commit', 'off', true)", NULL);
+        pg_session_send_text(session, say_number, NULL);
+        pg_session_send_text(session, say_records, &params);
+        result = pg_session_finish(session, NULL);
     } else {
-        error_set(&exchange->session->why, "out of memory");
+        error_set(&session->why, "out of memory");
     }
+    buffer_free(&machines.bytes);
     buffer_free(&names.bytes);
     buffer_free(&values.bytes);
     return result;
+}
+
+bool pg_kept_say(void *state, const struct kept_record *records, size_t count, struct error *why)
+{
+    struct pg_kept *kept = state;
+    enum pg_outcome result = pg_session_open(&kept->session);
+    if (result == PG_DONE)
+        result = say(&kept->session, records, count);
+    return result == PG_DONE || pg_session_failed(&kept->session, why);
 }
 
 /* The place, and whether it went back to an earlier state: then all is heard anew. */
@@ -102,17 +112,18 @@ static enum pg_outcome run_exchange(struct exchange *exchange)
     enum pg_outcome result = begin(exchange);
     if (result != PG_DONE)
         return result;
-    size_t count = speaker->say(speaker->context, exchange->heard.origin, &exchange->machine, records);
-    if (count > 0 && exchange->machine[0] != '\0') {
-        result = say(exchange, records, count);
-        if (result == PG_DONE)
-            speaker->said(speaker->context);
-    }
+    exchange->machine = speaker->name(speaker->context);
     int more = HEAR_AT_ONCE;
-    for (unsigned i = 0; result == PG_DONE && more == HEAR_AT_ONCE && i < HEAR_MOST; i++)
+    for (unsigned i = 0; result == PG_DONE && more >= HEAR_AT_ONCE && i < HEAR_MOST; i++)
         more = hear_some(exchange, &result);
     if (result == PG_DONE)
         heard_write(exchange->state_dir, &exchange->heard);
+    bool says = result == PG_DONE && exchange->machine[0] != '\0';
+    size_t count = says ? speaker->say(speaker->context, records) : 0;
+    if (count > 0)
+        result = say(exchange->session, records, count);
+    if (count > 0 && result == PG_DONE)
+        speaker->said(speaker->context);
     return result;
 }
 

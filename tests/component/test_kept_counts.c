@@ -189,12 +189,11 @@ static void nothing_is_counted_twice(void)
     path_join(path, machine[0].directory, "machines/said");
     char *said = temporary_read(machine[0].directory, "machines/said");
     CU_ASSERT_PTR_NOT_NULL_FATAL(said);
-    char name[200], origin[64];
+    char name[200];
     files_value(said, "machine", name, sizeof name);
-    files_value(said, "origin", origin, sizeof origin);
     free(said);
-    int length = snprintf(text, sizeof text, "machine = %s\norigin = %s\nfrom = %lld\nsum = 1\n", name, origin,
-                          (long long)(now_ms / MINUTE - 40));
+    int length =
+        snprintf(text, sizeof text, "machine = %s\nfrom = %lld\nsum = 1\n", name, (long long)(now_ms / MINUTE - 40));
     temporary_write(machine[0].directory, "machines/said", 0600, text, (size_t)length);
     accept(0, "acme", 1, 0);
     exchange_all();
@@ -334,6 +333,31 @@ static void what_another_release_says_is_left_out(void)
     end_machines();
 }
 
+/* More than is read at a time, and of what is said at once nothing is left out where that ends. */
+static void much_that_is_said_at_once_is_heard(void)
+{
+    enum { EACH = 200 };
+    static const char value[] = "closecrm counts 1\nx";
+    static char names[EACH][16];
+    struct kept_record records[EACH];
+    struct error why = {0};
+    begin_machines();
+    struct kept *kept = kept_open(&machine[0].config, &why);
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < EACH; i++) {
+            snprintf(names[i], sizeof names[i], "m%zu", round * EACH + i);
+            records[i] = (struct kept_record){names[i], "now", value, sizeof value - 1};
+        }
+        CU_ASSERT_TRUE(kept_say(kept, records, EACH, &why));
+    }
+    kept_close(kept);
+    exchange(1);
+    struct facts *facts = look(1);
+    CU_ASSERT_EQUAL(facts->machines, 3 * EACH);
+    facts_free(facts);
+    end_machines();
+}
+
 /* A clock that is ahead counts in minutes that have not come here yet. */
 static void clocks_that_differ_do_no_harm(void)
 {
@@ -449,6 +473,7 @@ void suite_kept_counts(void)
         {"the machine keeps its name", the_machine_keeps_its_name},
         {"without the database the last figures are shown", without_the_database_the_last_figures_are_shown},
         {"what another release says is left out", what_another_release_says_is_left_out},
+        {"much that is said at once is heard", much_that_is_said_at_once_is_heard},
         {"clocks that differ do no harm", clocks_that_differ_do_no_harm},
         {"another database is told all anew", another_database_is_told_all_anew},
         {"a database that went back is heard anew", a_database_that_went_back_is_heard_anew},

@@ -1,6 +1,6 @@
-/* Two machines behind a load balancer, on one database: whichever is asked, its page shows what both have counted, also
- * when one of them has died, was made anew with nothing on its disk, or the database is away; /metrics has each one's
- * own, with its name. */
+/* Two machines behind a load balancer, on one database: whichever is asked, its page shows what both have counted and
+ * the events of both, also when one of them has died, was made anew with nothing on its disk, or the database is away;
+ * /metrics has each one's own, with its name. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -107,6 +107,44 @@ static int64_t own_sample(const struct site *site, const char *begin, char insta
     return value;
 }
 
+/* How many events the page shows as delivered. *number: of one of them. */
+static size_t shown(const struct site *site, uint64_t *number)
+{
+    struct buffer out = {0};
+    size_t count = 0;
+    if (looked_get(site, "/status?format=json", &out) == 200) {
+        struct slice events = slice_member(slice_of(out.data), "events"), one = {NULL, 0};
+        while (slice_element(events, &one)) {
+            if (!slice_equal(slice_member(one, "state"), slice_of("\"delivered\"")))
+                continue;
+            *number = strtoull(slice_member(one, "number").at, NULL, 10);
+            count++;
+        }
+    }
+    buffer_free(&out);
+    return count;
+}
+
+/* An event that one page shows is opened on the other. */
+static void wait_events(const struct site site[static 2], size_t events)
+{
+    struct buffer out = {0};
+    char path[80];
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t number = 0;
+        moment deadline = clock_now() + durable_patience(PATIENCE_MS);
+        while (shown(&site[i], &number) != events && clock_now() < deadline)
+            poll(NULL, 0, 100);
+        check(shown(&site[i], &number) == events, "machine %zu shows %zu events", i, shown(&site[i], &number));
+        snprintf(path, sizeof path, "/status?event=%llu&format=json", (unsigned long long)number);
+        for (size_t k = 0; k < 2; k++) {
+            CU_ASSERT_EQUAL(looked_get(&site[k], path, &out), 200);
+            CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "messageId"));
+        }
+    }
+    buffer_free(&out);
+}
+
 static void each_machine_shows_what_both_count(void)
 {
     struct site site[2];
@@ -119,6 +157,7 @@ static void each_machine_shows_what_both_count(void)
             send_unsigned(&site[1]);
         wait_figures(&site[0], 5, 4, "first");
         wait_figures(&site[1], 5, 4, "second");
+        wait_events(site, 5);
         CU_ASSERT_EQUAL(own_sample(&site[0], REFUSED, name[0]), 1);
         CU_ASSERT_EQUAL(own_sample(&site[1], REFUSED, name[1]), 3);
         CU_ASSERT_EQUAL(own_sample(&site[0], SIZES, same), 3);
