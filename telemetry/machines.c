@@ -309,6 +309,8 @@ void machines_speaker(const struct config *config, struct kept_speaker *speaker)
 {
     struct speaking *speaking = kept_is_shared(config) ? calloc(1, sizeof *speaking) : NULL;
     *speaker = (struct kept_speaker){.context = NULL};
+    if (speaking == NULL && config->state_dir != NULL && !kept_is_shared(config))
+        machines_forget_old(config);
     if (speaking == NULL)
         return;
     speaking->config = config;

@@ -41,7 +41,7 @@ void saying_free(struct saying *saying);
 /* Takes a record that is one of these. Returns false when it is none. */
 bool machines_hear_recent(const struct config *config, const struct kept_record *record);
 
-/* Removes files to which nothing was added for longer than a day. */
+/* Removes files to which nothing was added for longer than a day, and all where the queue is shared no more. */
 void machines_forget_old(const struct config *config);
 
 #endif

@@ -246,7 +246,8 @@ static void forget_if_old(void *context, const char *machine)
     char path[FILES_PATH];
     struct stat status;
     machines_path(path, context, machine, MACHINES_RECENT);
-    if (stat(path, &status) == 0 && clock_unix_ms() - clock_timespec_ms(status.st_mtim) > KEEP_MS)
+    if (!kept_is_shared(context) ||
+        (stat(path, &status) == 0 && clock_unix_ms() - clock_timespec_ms(status.st_mtim) > KEEP_MS))
         unlink(path);
 }
 

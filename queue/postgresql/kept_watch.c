@@ -14,6 +14,7 @@
 #define WATCH_MS 500
 #define WHOLE_MS 30000 /* between looks at all of it, for somebody may have removed a copy */
 #define EXCHANGE_MS 3000
+#define EXCHANGE_AGAIN_MS 10000 /* after one that failed */
 #define SAY_AGAIN_MS 60000
 #define STOP_MS 500
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -68,9 +69,10 @@ static void look_in_turn(struct pg_watch *watch)
         watch->whole_at = clock_now() + WHOLE_MS;
     complain(watch, good, &why);
     if (good && watch->speaker.say != NULL && clock_now() >= watch->exchange_at) {
-        if (!pg_kept_exchange(watch->kept, &watch->speaker, &why) && !atomic_load(&watch->ending))
+        good = pg_kept_exchange(watch->kept, &watch->speaker, &why);
+        if (!good && !atomic_load(&watch->ending))
             log_write(LEVEL_WARN, "msg=machines_not_heard reason=%s", log_quote_reason(words, why.text));
-        watch->exchange_at = clock_now() + EXCHANGE_MS;
+        watch->exchange_at = clock_now() + (good ? EXCHANGE_MS : EXCHANGE_AGAIN_MS);
     }
 }
 

@@ -260,6 +260,23 @@ static void what_is_to_be_forgotten_is_erased_everywhere(void)
     end_machines();
 }
 
+static void a_queue_of_its_own_has_nothing_of_others(void)
+{
+    char copy[140];
+    struct kept_speaker speaker;
+    begin_machines();
+    add(1, 1, LEAD, 0);
+    exchange_all();
+    copy_name(1, copy);
+    CU_ASSERT_TRUE(is_in(machine[0].directory, copy, SECRET));
+    machine[0].config.queue = QUEUE_SQLITE;
+    machines_speaker(&machine[0].config, &speaker);
+    CU_ASSERT_PTR_NULL(speaker.close);
+    CU_ASSERT_FALSE(is_in(machine[0].directory, copy, SECRET));
+    CU_ASSERT_EQUAL(look(0), 0);
+    end_machines();
+}
+
 static void without_the_database_it_is_said_that_others_are_not_reached(void)
 {
     struct error why = {0};
@@ -336,6 +353,7 @@ void suite_kept_recent(void)
         {"of many the newest are said", of_many_the_newest_are_said},
         {"a machine with another name shows each once", a_machine_with_another_name_shows_each_once},
         {"what is to be forgotten is erased everywhere", what_is_to_be_forgotten_is_erased_everywhere},
+        {"a queue of its own has nothing of others", a_queue_of_its_own_has_nothing_of_others},
         {"without the database it is said that others are not reached",
          without_the_database_it_is_said_that_others_are_not_reached},
         {"what cannot be read or is too old is not shown", what_cannot_be_read_or_is_too_old_is_not_shown},
