@@ -22,8 +22,8 @@ static void print_library(const struct config *config)
         printf("  library: %s. Keys that `subscribe` obtained, the progress of `reconcile` and `backfill`, what is "
                "paused,\n"
                "    and which alerts and dead letters were told are in the database, too, for all machines that share "
-               "it;\n"
-               "    the page's samples and its charts are this machine's own\n",
+               "it,\n"
+               "    as are counters, charts and recent events of the page\n",
                library);
         return;
     }
@@ -188,10 +188,11 @@ static struct facts *look_at_queue(struct checking *checking, bool opens, bool *
         kept_catch_up(config, NULL); /* the queue says it, where the database is away */
     const struct error *broken = opens ? &why : !works ? &fault : NULL;
     struct facts *facts = facts_gather(config, queue, broken, NULL, clock_unix_ms());
+    facts_add_others(facts);
     if (facts != NULL && !opens)
         facts->setup = setup;
     if (facts != NULL && opens)
-        machines_compare(config, NULL, &facts->machines);
+        configs_compare(config, NULL, &facts->configs);
     if (facts != NULL)
         tell_mended(checking, facts, queue);
     queue_close(queue);

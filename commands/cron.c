@@ -96,6 +96,7 @@ static struct facts *look_for_problems(struct cron_run *run, bool works, struct 
     struct queue *queue = works ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
     bool good = facts != NULL;
+    facts_add_others(facts);
     if (good && queue != NULL && !read_new_letters(run, facts, queue, why))
         cron_report_trouble(run->report, why->text);
     queue_close(queue);
@@ -211,11 +212,12 @@ static void run_once(struct cron_run *run, moment deadline)
     cron_mark_read(directory, &run->mark);
     run->noted = files_read(directory, "cron.last", NULL, NULL);
     bool works = forward_and_reconcile(run, deadline, &why);
+    machines_exchange(run->config);
     struct kept *told = begin_letters(run);
     uint64_t letter = run->mark.letter;
     struct facts *facts = look_for_problems(run, works, &why);
     alert_if_wrong(run->config);
-    machines_note(run->config, NULL);
+    configs_note(run->config, NULL);
     bool letters_told = cron_report_print(run->report, facts, directory);
     facts_free(facts);
     if (!end_letters(run, told, letters_told, letter) && cron_report_problems(run->report) == 0) {

@@ -94,12 +94,10 @@ static bool count_letters(void *context, const struct dead_page *found, struct e
     return true;
 }
 
-static uint64_t forget_samples(const struct forgetting *work, bool dry_run)
+static bool forget_samples(struct forgetting *work, bool dry_run, struct error *why)
 {
-    struct recent *recent = recent_open(work->session.config->state_dir);
-    uint64_t count = recent_forget(recent, work->filter.source, work->filter.lead, dry_run);
-    recent_close(recent);
-    return count;
+    return machines_recent_forget(work->session.config, work->filter.source, work->filter.lead, dry_run, &work->samples,
+                                  why);
 }
 
 /* ---- deleting ---- */
@@ -154,8 +152,7 @@ static bool delete_all(struct forgetting *work, struct error *why)
     if (!dead_filter_walk(work->session.queue, &work->filter, delete_letters, work, why))
         return false;
     work->letters -= work->events_done < work->letters ? work->events_done : work->letters;
-    work->samples = forget_samples(work, false);
-    return queue_scrub(work->session.queue, why);
+    return forget_samples(work, false, why) && queue_scrub(work->session.queue, why);
 }
 
 /* ---- what is said ---- */
@@ -194,7 +191,7 @@ static int forget_lead(struct forgetting *work)
     struct error why = {0};
     if (!find_waiting(work, &why) || !dead_filter_walk(work->session.queue, &work->filter, count_letters, work, &why))
         return session_failed(work->command, &why);
-    work->samples = forget_samples(work, true);
+    forget_samples(work, true, &why);
     if (work->dry_run) {
         print_counts(work, work->event_count, "Would be deleted");
         print_limits(work);

@@ -372,19 +372,31 @@ bool source_is_sending(const struct source_pipeline *pipeline)
 
 /* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
  * now. The process that forwards learns it from a file in the state directory, by the time of its last change, and need
- * not sit out its wait; where machines share the queue, from a file that all of them get. When that is wrong, one event
- * is tried too early. */
+ * not sit out its wait. When that is wrong, one event is tried too early. Where several machines share the queue each
+ * has a copy (kept/kept.h), which changes when it comes: by the clock of who looks at it. */
 
-#define TOLD "told"
 #define MENDED "mended"
+#define TOLD "told"
 
+static const char *mended_path(const struct config *config, char out[static FILES_PATH])
+{
+    const char *folder = kept_is_shared(config) ? TOLD "/" : "";
+    if (config_state_dir(config) == NULL ||
+        snprintf(out, FILES_PATH, "%s/%s" MENDED, config->state_dir, folder) >= FILES_PATH)
+        return NULL;
+    return out;
+}
+
+/* Once more where another machine says it at this moment. */
 static bool tell_machines(const struct config *config)
 {
-    char directory[FILES_PATH], text[32];
-    struct kept *kept = kept_open(config, NULL);
-    snprintf(text, sizeof text, "%lld\n", (long long)clock_unix_ms());
-    bool good = kept != NULL && files_make_directory(directory, config->state_dir, TOLD, NULL) &&
-                kept_look(kept, NULL) && kept_put(kept, directory, MENDED, text, NULL);
+    char directory[FILES_PATH], text[64];
+    struct error why = {0};
+    struct kept *kept = kept_open(config, &why);
+    bool good = kept != NULL && files_make_directory(directory, config->state_dir, TOLD, &why);
+    snprintf(text, sizeof text, "%lld %ld\n", (long long)clock_unix_ms(), (long)getpid());
+    good = good && ((kept_look(kept, &why) && kept_put(kept, directory, MENDED, text, &why)) ||
+                    (kept_look(kept, &why) && kept_put(kept, directory, MENDED, text, &why)));
     kept_close(kept);
     return good;
 }
@@ -392,9 +404,10 @@ static bool tell_machines(const struct config *config)
 bool forward_mended(const struct config *config)
 {
     char path[FILES_PATH];
-    if (config_state_dir(config) == NULL ||
-        snprintf(path, sizeof path, "%s/" MENDED, config->state_dir) >= (int)sizeof path)
+    if (mended_path(config, path) == NULL)
         return false;
+    if (kept_is_shared(config))
+        return tell_machines(config);
     int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     bool good = file >= 0 && futimens(file, NULL) == 0;
     if (file >= 0)
@@ -404,16 +417,11 @@ bool forward_mended(const struct config *config)
 
 bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 {
-    static const char *const names[] = {MENDED, TOLD "/" MENDED};
-    bool since = false;
-    for (size_t i = 0; config_state_dir(pipeline->config) != NULL && i < sizeof names / sizeof *names; i++) {
-        char path[FILES_PATH];
-        struct stat file;
-        if (snprintf(path, sizeof path, "%s/%s", pipeline->config->state_dir, names[i]) < (int)sizeof path &&
-            stat(path, &file) == 0)
-            since = since || clock_timespec_ms(file.st_mtim) > unix_ms;
-    }
-    return since;
+    char path[FILES_PATH];
+    struct stat file;
+    if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
+        return false;
+    return clock_timespec_ms(file.st_mtim) > unix_ms;
 }
 
 /* Since when a failure puts something off, at least in one lane; Unix time; 0: nothing is. */

@@ -40,7 +40,7 @@ static bool tells_somebody(const struct config *config)
 static void evaluate_once(struct alerts *alerts, struct queue_view *view, int64_t since_ms)
 {
     struct alert_causes causes = {0};
-    struct facts *facts = queue_view_facts(view);
+    struct facts *facts = queue_view_facts(view, true);
     if (facts != NULL) {
         facts->watching_since_ms = since_ms;
         if (alerts_find_causes(facts, &causes))

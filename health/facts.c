@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/program_name.h"
+#include "kept/kept.h"
 #include "kept/keys.h"
 #include "telemetry/telemetry.h"
 
@@ -237,6 +238,8 @@ static void gather_sources(struct facts *facts, struct queue *queue, struct coun
         counters = counters_open_all(facts->config, &unread);
     if (counters != NULL)
         counters_read(counters_of(counters, NULL), facts->now_ms, &facts->nowhere);
+    if (kept_is_shared(facts->config))
+        snprintf(facts->machine, sizeof facts->machine, "%s", counters_machine(counters));
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
     look_whether_any_works(facts);
@@ -272,6 +275,24 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
          !queue_describe(queue, &facts->setup, &facts->queue_why)))
         facts->queue_works = false;
     return facts;
+}
+
+void facts_add_others(struct facts *facts)
+{
+    struct machines *machines = facts == NULL ? NULL : machines_read(facts->config);
+    const char *unread = "";
+    if (machines == NULL)
+        return;
+    for (size_t i = 0; i < facts->sources; i++) {
+        if (facts->source[i].source != NULL)
+            machines_add(machines, facts->source[i].name, facts->now_ms, &facts->source[i].tally);
+    }
+    machines_add(machines, NULL, facts->now_ms, &facts->nowhere);
+    facts->machines = machines_count(machines);
+    facts->machines_unread = machines_unreadable(machines, &unread);
+    snprintf(facts->machine_unread, sizeof facts->machine_unread, "%s", unread);
+    facts->heard_ms = kept_heard_ms(facts->config);
+    machines_free(machines);
 }
 
 void facts_free(struct facts *facts)

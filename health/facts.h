@@ -51,9 +51,14 @@ struct facts {
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_setup setup; /* of a server that keeps it */
-    struct error machines;    /* machines_compare's; "": they are alike, or nobody looked */
+    struct error configs;     /* configs_compare's; "": they are alike, or nobody looked */
     struct queue_room room;   /* what takes room in it; all zero: not known */
     struct tally nowhere;     /* what is counted of no source */
+    char machine[104];        /* the name of the machine that counted it, where several share the queue; else "" */
+    size_t machines;          /* others whose counts were added (facts_add_others), */
+    size_t machines_unread;   /* and how many of them could not be read, */
+    char machine_unread[104]; /* one of which is this */
+    int64_t heard_ms;         /* when they were asked last; 0: never */
     char left_over[256];      /* a source that is not configured, of which Close's side is still kept; "": none is */
     struct left_elsewhere elsewhere; /* what is left in a state directory that was used before */
     char other[PATH_MAX]; /* another configuration whose process forwards from the same state directory; "": none */
@@ -76,19 +81,23 @@ struct facts {
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
 
+/* Adds what the other machines that share the queue count, as far as this one has heard: what people are shown. What is
+ * judged of this machine alone, or said of it, is without. NULL is allowed. */
+void facts_add_others(struct facts *facts);
+
 /* Counts the dead letters of a source or (NULL) of all beyond an id, which becomes that of the newest: those that are
  * new since it was asked last. Returns false with the reason. */
 bool facts_read_letters(struct facts *facts, struct queue *queue, const char *source, uint64_t *after,
                         struct error *why);
 
-/* ---- machines.c: the configurations of the machines that share a queue ---- */
+/* ---- configs.c: the configurations of the machines that share a queue ---- */
 
 /* Notes this machine's, once an hour and when it is another one. host: its name; NULL: what it is called. Blocks for
  * some seconds at most. Returns false when it could not be noted. Nothing is to be noted where nothing is shared. */
-bool machines_note(const struct config *config, const char *host);
+bool configs_note(const struct config *config, const char *host);
 
 /* Adds to words which keys other machines have otherwise. Values are never told. */
-void machines_compare(const struct config *config, const char *host, struct error *words);
+void configs_compare(const struct config *config, const char *host, struct error *words);
 
 /* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
 void facts_leave_out_empty(struct facts *facts);

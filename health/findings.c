@@ -181,19 +181,6 @@ static enum finding_outcome judge_left_over(const struct judged *judged)
 
 /* ---- delivery ---- */
 
-/* Only `check` tries the data plane itself. */
-static enum finding_outcome judge_data_plane_mended(const struct judged *judged)
-{
-    const struct source_facts *source = judged->source;
-    if (!source->takes_key || !source->notes.operator_must_act || source->counts.waiting == 0)
-        return FINDING_ABSENT;
-    return judged_found(
-        judged,
-        "the data plane takes the write key again, and the program was told to send what waits at once%s; "
-        "before, it was refused: %.255s",
-        source->notes.parked_count > 0 ? " (what is held back is tried again by itself)" : "", source->notes.reason);
-}
-
 /* The queue `none` keeps no notes: there the last answer tells. */
 static enum finding_outcome judge_data_plane_refuses(const struct judged *judged)
 {
@@ -419,6 +406,10 @@ static const struct kind {
     {"dead_letters_large", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_dead_letters_large, 0,
      "see which nobody needs, and drop these", "closecrm.fcgi dead list"},
     {"silence", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK, judge_silence, 0, "", ""},
+    {"machine_unread", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_machine_unread, 0,
+     "install the same release on all machines", ""},
+    /* Where cron alone hears them it may be as old as its interval; without the database it stays as it was. */
+    {"machines_unheard", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_machines_unheard, 10 * MINUTE_MS, "", ""},
     {"left_over", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_left_over, 0,
      "if it was renamed, closecrm.fcgi queue move @ NEW; if it is gone", "rm -r '$/closeapi/@'"},
     /* A moment after the program was stopped nothing is late yet. */

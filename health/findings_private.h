@@ -23,6 +23,12 @@ enum finding_outcome judge_queue_setup(const struct judged *judged);
 enum finding_outcome judge_machines_differ(const struct judged *judged);
 enum finding_outcome judge_queue_partly_broken(const struct judged *judged);
 
+enum finding_outcome judge_data_plane_mended(const struct judged *judged);
+
+/* of what other machines count */
+enum finding_outcome judge_machine_unread(const struct judged *judged);
+enum finding_outcome judge_machines_unheard(const struct judged *judged);
+
 /* of dead letters */
 enum finding_outcome judge_dead_letters(const struct judged *judged);
 enum finding_outcome judge_letters_of_no_source(const struct judged *judged);

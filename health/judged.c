@@ -1,4 +1,5 @@
-/* Judges of dead letters and of queues that are away, and what all judges share: see findings_private.h. */
+/* Judges of dead letters, of queues that are away and of other machines, and what all judges share: see
+ * findings_private.h. */
 #include "health/findings_private.h"
 
 #include <stdarg.h>
@@ -15,6 +16,19 @@ enum finding_outcome judged_found(const struct judged *judged, const char *forma
     vsnprintf(judged->out->sentence, sizeof judged->out->sentence, format, args);
     va_end(args);
     return FINDING_FOUND;
+}
+
+/* Only `check` tries the data plane itself. */
+enum finding_outcome judge_data_plane_mended(const struct judged *judged)
+{
+    const struct source_facts *source = judged->source;
+    if (!source->takes_key || !source->notes.operator_must_act || source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return judged_found(
+        judged,
+        "the data plane takes the write key again, and the program was told to send what waits at once%s; "
+        "before, it was refused: %.255s",
+        source->notes.parked_count > 0 ? " (what is held back is tried again by itself)" : "", source->notes.reason);
 }
 
 enum finding_outcome judge_dead_letters(const struct judged *judged)
@@ -123,6 +137,34 @@ enum finding_outcome judge_queue_setup(const struct judged *judged)
 
 enum finding_outcome judge_machines_differ(const struct judged *judged)
 {
-    const char *words = judged->facts->machines.text;
+    const char *words = judged->facts->configs.text;
     return words[0] == '\0' ? FINDING_ABSENT : judged_found(judged, "%.511s", words);
+}
+
+/* ---- what other machines count ---- */
+
+enum finding_outcome judge_machine_unread(const struct judged *judged)
+{
+    char others[48] = "";
+    size_t unread = judged->facts->machines_unread;
+    if (unread == 0)
+        return FINDING_ABSENT;
+    if (unread > 1)
+        snprintf(others, sizeof others, ", and %zu other%s,", unread - 1, text_plural(unread - 1));
+    return judged_found(judged,
+                        "what machine %.100s%s counts is not in the figures of this one: another release wrote it",
+                        judged->facts->machine_unread, others);
+}
+
+#define UNHEARD_MS 60000 /* while the database is away */
+
+enum finding_outcome judge_machines_unheard(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    const struct facts *facts = judged->facts;
+    int64_t age_ms = facts->now_ms - facts->heard_ms;
+    if (facts->machines == 0 || age_ms <= (facts->queue_works ? judged->threshold : UNHEARD_MS))
+        return FINDING_ABSENT;
+    return judged_found(judged, "what %zu other machine%s count%s is in the figures as it was %s ago", facts->machines,
+                        text_plural(facts->machines), text_singular(facts->machines), facts_span(age_ms, span));
 }

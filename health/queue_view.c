@@ -45,7 +45,7 @@ static struct queue *open_view(struct queue_view *view)
     return view->queue;
 }
 
-struct facts *queue_view_facts(struct queue_view *view)
+struct facts *queue_view_facts(struct queue_view *view, bool others)
 {
     pthread_mutex_lock(&view->lock);
     struct queue *queue = open_view(view);
@@ -54,6 +54,8 @@ struct facts *queue_view_facts(struct queue_view *view)
     pthread_mutex_unlock(&view->lock);
     if (facts == NULL)
         return NULL;
+    if (others)
+        facts_add_others(facts);
     facts_leave_out_empty(facts);
     if (findings_judge(facts))
         return facts;
@@ -146,6 +148,12 @@ static size_t leave_out_twins(struct recent_event *events, size_t count)
     return kept;
 }
 
+static size_t list_recent(const struct queue_view *view, int64_t now_ms, struct recent_event *out)
+{
+    return machines_recent_list(view->config, view->telemetry.recent, counters_machine(view->telemetry.counters),
+                                now_ms, out, RECENT_COUNT);
+}
+
 size_t queue_view_events(struct queue_view *view, const struct facts *facts, const char *source, size_t waiting,
                          struct recent_event *out)
 {
@@ -156,7 +164,7 @@ size_t queue_view_events(struct queue_view *view, const struct facts *facts, con
         if (source == NULL || strcmp(source, facts->source[i].name) == 0)
             count += list_waiting(queue, &facts->source[i], out + count, waiting - count);
     }
-    size_t recent = recent_list(view->telemetry.recent, 0, facts->now_ms, out + count, RECENT_COUNT);
+    size_t recent = list_recent(view, facts->now_ms, out + count);
     pthread_mutex_unlock(&view->lock);
     count += keep_source(out + count, recent, source);
     qsort(out, count, sizeof *out, last_received_first);
@@ -199,7 +207,7 @@ void queue_view_letters(struct queue_view *view, const char *source, uint64_t af
 size_t queue_view_recent(struct queue_view *view, struct recent_event *out)
 {
     pthread_mutex_lock(&view->lock);
-    size_t count = recent_list(view->telemetry.recent, 0, clock_unix_ms(), out, RECENT_COUNT);
+    size_t count = list_recent(view, clock_unix_ms(), out);
     pthread_mutex_unlock(&view->lock);
     return count;
 }
@@ -207,7 +215,8 @@ size_t queue_view_recent(struct queue_view *view, struct recent_event *out)
 bool queue_view_event(struct queue_view *view, uint64_t number, struct recent_whole *whole)
 {
     pthread_mutex_lock(&view->lock);
-    bool found = recent_get(view->telemetry.recent, number, clock_unix_ms(), whole);
+    bool found = machines_recent_get(view->config, view->telemetry.recent, counters_machine(view->telemetry.counters),
+                                     number, clock_unix_ms(), whole);
     pthread_mutex_unlock(&view->lock);
     return found;
 }

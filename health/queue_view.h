@@ -22,8 +22,9 @@ struct queue_view {
 
 void queue_view_init(struct queue_view *view, const struct config *config);
 
-/* Everything that is known. NULL: memory is out. Any thread, as all that follows. */
-struct facts *queue_view_facts(struct queue_view *view);
+/* Everything that is known. others: with what other machines count (facts_add_others). NULL: memory is out. Any thread,
+ * as all that follows. */
+struct facts *queue_view_facts(struct queue_view *view, bool others);
 
 /* Recent events and the oldest ones that wait, `waiting` at most, in one order: what was received last comes first. Of
  * one source or (NULL) of all. out has room for QUEUE_VIEW_EVENTS(waiting). Returns how many. */

@@ -17,7 +17,10 @@ struct kept_engine {
     bool (*is_known)(const struct config *config, struct error *why);
     bool is_shared;
     bool (*secret)(const struct config *config, unsigned char secret[static KEPT_SECRET]); /* NULL: it has none */
-    void *(*watch_start)(const struct config *config);
+    bool (*exchange)(void *state, const struct kept_speaker *speaker,
+                     struct error *why); /* NULL: there is nobody else */
+    bool (*say)(void *state, const struct kept_record *records, size_t count, struct error *why); /* likewise */
+    void *(*watch_start)(const struct config *config, const struct kept_speaker *speaker); /* closes it if NULL */
     bool (*watch_stop)(void *watch);
 };
 

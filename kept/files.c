@@ -100,9 +100,11 @@ static bool files_are_known(const struct config *config, struct error *why)
     return true;
 }
 
-static void *files_watch_start(const struct config *config)
+static void *files_watch_start(const struct config *config, const struct kept_speaker *speaker)
 {
     (void)config;
+    if (speaker->close != NULL)
+        speaker->close(speaker->context);
     return NULL;
 }
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "kept/engine.h"
+#include "kept/heard.h"
 
 static const struct kept_engine *const engines[] = {
     [QUEUE_SQLITE] = &kept_engine_files,
@@ -155,18 +156,37 @@ bool kept_secret(const struct config *config, unsigned char secret[static KEPT_S
     return kept_is_shared(config) && engines[config->queue]->secret(config, secret);
 }
 
+bool kept_exchange(struct kept *kept, const struct kept_speaker *speaker, struct error *why)
+{
+    return kept->engine->exchange == NULL || kept->engine->exchange(kept->state, speaker, why);
+}
+
+bool kept_say(struct kept *kept, const struct kept_record *records, size_t count, struct error *why)
+{
+    return kept->engine->say == NULL || kept->engine->say(kept->state, records, count, why);
+}
+
+int64_t kept_heard_ms(const struct config *config)
+{
+    struct heard heard;
+    return kept_is_shared(config) && heard_read(config->state_dir, &heard) ? heard.at_ms : 0;
+}
+
 struct kept_watch {
     const struct kept_engine *engine;
     void *state;
 };
 
-struct kept_watch *kept_watch_start(const struct config *config)
+struct kept_watch *kept_watch_start(const struct config *config, const struct kept_speaker *speaker)
 {
     struct kept_watch *watch = config->state_dir == NULL ? NULL : calloc(1, sizeof *watch);
-    if (watch == NULL)
+    if (watch == NULL) {
+        if (speaker->close != NULL)
+            speaker->close(speaker->context);
         return NULL;
+    }
     watch->engine = engines[config->queue];
-    watch->state = watch->engine->watch_start(config);
+    watch->state = watch->engine->watch_start(config, speaker);
     if (watch->state != NULL)
         return watch;
     free(watch);

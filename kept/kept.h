@@ -69,10 +69,46 @@ bool kept_secret(const struct config *config, unsigned char secret[static KEPT_S
  * what it lacks may be there nevertheless. */
 bool kept_is_known(const struct config *config, struct error *why);
 
+/* ---- What each machine says of itself, for all of them to show: figures and samples, for people. A machine alone
+ * writes its records, so nobody conflicts, and nothing that is promised depends on them: a loss costs what is shown.
+ * ---- */
+
+struct kept_record {
+    const char *machine; /* who says it; a file's name, too */
+    const char *name;    /* likewise: the record of this name replaces the one before */
+    const void *bytes;
+    size_t length;
+};
+
+#define KEPT_RECORDS 16 /* most that are said at once */
+
+/* Who speaks for this machine, and hears the others: one thread of the machine at a time, which may wait. */
+struct kept_speaker {
+    void *context;
+    const char *(*name)(void *context); /* of this machine; "": it has none, and says nothing */
+    void (*hear)(void *context, const struct kept_record *record);
+    /* What is to be said after what was heard; valid until the next call. Returns how many records there are. Where it
+     * is said elsewhere than before, whatever stands in kept/heard.h's folder is removed first. */
+    size_t (*say)(void *context, struct kept_record records[KEPT_RECORDS]);
+    void (*said)(void *context); /* the place has them */
+    void (*close)(void *context);
+};
+
+/* Hears and says, once. Blocks for some seconds at most. Returns false with the reason. */
+bool kept_exchange(struct kept *kept, const struct kept_speaker *speaker, struct error *why);
+
+/* Says these at once, also in the name of others: without bytes, that something they said is gone. Returns false with
+ * the reason. */
+bool kept_say(struct kept *kept, const struct kept_record *records, size_t count, struct error *why);
+
+/* When the others were heard last, by this machine's clock; 0: never, or there are none. */
+int64_t kept_heard_ms(const struct config *config);
+
 /* Brings this machine's copies up to date twice a second, in a thread of its own, unless another process of this
  * machine does. Before it returns it has tried once. NULL: the engine has no use for it, or no thread can be started,
- * which is logged. */
-struct kept_watch *kept_watch_start(const struct config *config);
+ * which is logged. speaker: says and hears every few seconds; it is closed with the watch, or at once where there is
+ * none; all NULL: nobody does. */
+struct kept_watch *kept_watch_start(const struct config *config, const struct kept_speaker *speaker);
 
 /* Ends it; NULL is allowed. Returns false when its thread is connecting: it is left behind, with what it uses. */
 bool kept_watch_stop(struct kept_watch *watch);

@@ -187,6 +187,7 @@ int cgi_child_serve(void)
         pipeline_warn_of_other(config);
         kept_catch_up(config, NULL); /* the queue says it, where the database is away */
         forward(config);
+        machines_exchange(config); /* nobody waits for it */
     }
     config_free(config);
     return code;

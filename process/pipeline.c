@@ -66,9 +66,11 @@ static void stages_close(struct pipeline_stages *stages)
 static bool stages_open(struct pipeline_stages *stages, const struct pipeline *pipeline, struct error *why)
 {
     *stages = (struct pipeline_stages){.queue = queue_open(pipeline->config, why)};
+    struct kept_speaker speaker;
     bool good = stages->queue != NULL;
     if (good) {
-        stages->watch = kept_watch_start(pipeline->config); /* before anybody asks for keys */
+        machines_speaker(pipeline->config, &speaker);
+        stages->watch = kept_watch_start(pipeline->config, &speaker); /* before anybody asks for keys */
         telemetry_open(&stages->telemetry, pipeline->config);
     }
     if (good && pipeline->gate != NULL) {
@@ -289,7 +291,7 @@ static void *run_pipeline(void *context)
     bool on = open_until_it_works(pipeline);
     if (on) {
         queue_join(pipeline->stages.queue);
-        machines_note(pipeline->config, NULL); /* where the database is away now, cron does */
+        configs_note(pipeline->config, NULL); /* where the database is away now, cron does */
         start_reconciler(pipeline);
     }
     while (on)

@@ -262,12 +262,22 @@ static void page_foot(struct buffer *out)
     buffer_text(out, "</script>\n</body>\n</html>\n");
 }
 
+/* Whose counts are missing or old. */
+static void page_of_machines(struct buffer *out, const struct facts *facts)
+{
+    for (const struct finding *one = NULL; (one = report_next(facts, one, VIEW_PAGE)) != NULL;) {
+        if (one->id == FINDING_MACHINE_UNREAD || one->id == FINDING_MACHINES_UNHEARD)
+            markup_text(out, "<p class=\"meta\">Not all of it: ", one->sentence, ".</p>\n");
+    }
+}
+
 static void page_charts(struct buffer *out, const struct view *view)
 {
     buffer_text(out, "<section class=\"time\" aria-label=\"Over time\">\n"
                      "<input type=\"radio\" name=\"window\" id=\"hour\" checked><label for=\"hour\">Last hour</label>"
                      "<input type=\"radio\" name=\"window\" id=\"day\"><label for=\"day\">Last day</label>\n"
                      "<div id=\"charts\">\n");
+    page_of_machines(out, view->facts);
     chart_write_all(out, view->facts, view->source);
     buffer_text(out, "</div></section>\n");
 }

@@ -182,7 +182,7 @@ static void parts_free(struct page_parts *parts)
 static bool gather_page(struct status *status, struct request *request, struct page_parts *parts)
 {
     struct view *view = &parts->view;
-    parts->facts = queue_view_facts(&status->queue_view);
+    parts->facts = queue_view_facts(&status->queue_view, true);
     view->filtered = filter_read(&view->filter, request);
     size_t waiting = view->filtered ? VIEW_WAITING_FOUND : VIEW_WAITING;
     parts->events = calloc(QUEUE_VIEW_EVENTS(waiting), sizeof *parts->events);
@@ -314,7 +314,7 @@ static void answer_metrics(struct status *status, struct request *request)
     struct buffer out = {0};
     const char *accept = request_header(request, "ACCEPT");
     bool open_metrics = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
-    struct facts *facts = queue_view_facts(&status->queue_view);
+    struct facts *facts = queue_view_facts(&status->queue_view, false);
     if (facts == NULL) {
         refuse_memory(request);
         return;
@@ -345,7 +345,7 @@ static void answer_health(struct status *status, struct request *request)
     struct buffer out = {0};
     struct health health;
     struct probed probed;
-    struct facts *facts = queue_view_facts(&status->queue_view);
+    struct facts *facts = queue_view_facts(&status->queue_view, false);
     if (facts == NULL) {
         refuse_memory(request);
         return;

@@ -176,11 +176,14 @@ void json_write_event(struct buffer *out, const struct view_bodies *bodies)
 }
 
 /* ---- metrics. Counts of events are the queue's own, so they are right whatever processes come and go; refusals,
- * answers and histograms are those that the processes share (telemetry/counters). ---- */
+ * answers and histograms are those that the processes share (telemetry/counters). Where several machines share a queue
+ * these are still this machine's alone, and have its name as `instance`: each of them is scraped, and nothing may be
+ * counted twice. ---- */
 
 struct form {
     struct buffer *out;
     bool open_metrics; /* else the older text format, whose counters are named with their _total */
+    char own[128];     /* a further label of what this machine alone has counted, where several share the queue */
 };
 
 enum kind { GAUGE, COUNTER, HISTOGRAM, INFO };
@@ -194,16 +197,16 @@ static void begin_family(const struct form *form, const char *name, enum kind ki
                  words[kind]);
 }
 
-/* Names of sources and reasons have no character that would need an escape. */
-static void write_sample(const struct form *form, const char *name, const char *source, double value)
+/* Names of sources and reasons have no character that would need an escape. own: form->own or "". */
+static void write_sample(const struct form *form, const char *name, const char *source, const char *own, double value)
 {
-    write_format(form->out, "closecrm_%s{source=\"%s\"} %.14g\n", name, source, value);
+    write_format(form->out, "closecrm_%s{source=\"%s\"%s} %.14g\n", name, source, own, value);
 }
 
 static void write_labelled(const struct form *form, const char *name, const char *source, const char *label,
-                           const char *label_value, uint64_t value)
+                           const char *label_value, const char *own, uint64_t value)
 {
-    write_format(form->out, "closecrm_%s{source=\"%s\",%s=\"%s\"} %llu\n", name, source, label, label_value,
+    write_format(form->out, "closecrm_%s{source=\"%s\",%s=\"%s\"%s} %llu\n", name, source, label, label_value, own,
                  (unsigned long long)value);
 }
 
@@ -288,7 +291,8 @@ static void write_simple(const struct form *form, const struct facts *facts)
             if (facts->source[i].away.text[0] != '\0')
                 continue; /* a counter that is 0 for a while would begin anew */
             read_simple(facts, &facts->source[i], values);
-            write_sample(form, simple[k].sample, facts->source[i].name, values[k]);
+            write_sample(form, simple[k].sample, facts->source[i].name,
+                         k == NUL_REPLACED || k == IDENTIFY_REFUSED ? form->own : "", values[k]);
         }
     }
 }
@@ -303,10 +307,10 @@ static void write_settled(const struct form *form, const struct facts *facts)
         const struct source_facts *source = &facts->source[i];
         if (source->away.text[0] != '\0')
             continue;
-        write_labelled(form, name, source->name, "outcome", "delivered", source->counts.delivered);
-        write_labelled(form, name, source->name, "outcome", "duplicate", source->counts.duplicates);
-        write_labelled(form, name, source->name, "outcome", "dropped", source->counts.dropped);
-        write_labelled(form, name, source->name, "outcome", "dead", source->tally.outcome[COUNTED_DEAD]);
+        write_labelled(form, name, source->name, "outcome", "delivered", "", source->counts.delivered);
+        write_labelled(form, name, source->name, "outcome", "duplicate", "", source->counts.duplicates);
+        write_labelled(form, name, source->name, "outcome", "dropped", "", source->counts.dropped);
+        write_labelled(form, name, source->name, "outcome", "dead", form->own, source->tally.outcome[COUNTED_DEAD]);
     }
 }
 
@@ -315,7 +319,7 @@ static void metrics_refused_of(const struct form *form, const char *source, cons
     for (unsigned kind = 0; kind < COUNTED_REFUSALS; kind++) {
         const char *word = refusal_word(kind);
         if (word != NULL) /* zeros too: else the first one would not count as an increase */
-            write_labelled(form, "refused_requests_total", source, "reason", word, tally->refused[kind]);
+            write_labelled(form, "refused_requests_total", source, "reason", word, form->own, tally->refused[kind]);
     }
 }
 
@@ -336,7 +340,7 @@ static void write_answers(const struct form *form, const struct facts *facts)
     for (size_t i = 0; i < facts->sources; i++) {
         for (size_t k = 0; (word = counters_answer_name(k)) != NULL; k++) {
             if (facts->source[i].tally.answered[k] > 0)
-                write_labelled(form, "data_plane_answers_total", facts->source[i].name, "status", word,
+                write_labelled(form, "data_plane_answers_total", facts->source[i].name, "status", word, form->own,
                                facts->source[i].tally.answered[k]);
         }
     }
@@ -349,13 +353,15 @@ static void write_histogram(const struct form *form, const char *name, const cha
     for (size_t i = 0; i < COUNTED_BUCKETS; i++) {
         count += histogram->bucket[i];
         if (i < COUNTED_BUCKETS - 1)
-            write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"%.10g\"} %llu\n", name, source,
-                         (double)bounds[i] / unit, (unsigned long long)count);
+            write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"%.10g\"%s} %llu\n", name, source,
+                         (double)bounds[i] / unit, form->own, (unsigned long long)count);
     }
-    write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"+Inf\"} %llu\n", name, source,
+    write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"+Inf\"%s} %llu\n", name, source, form->own,
                  (unsigned long long)count);
-    write_format(form->out, "closecrm_%s_sum{source=\"%s\"} %.14g\n", name, source, (double)histogram->sum / unit);
-    write_format(form->out, "closecrm_%s_count{source=\"%s\"} %llu\n", name, source, (unsigned long long)count);
+    write_format(form->out, "closecrm_%s_sum{source=\"%s\"%s} %.14g\n", name, source, form->own,
+                 (double)histogram->sum / unit);
+    write_format(form->out, "closecrm_%s_count{source=\"%s\"%s} %llu\n", name, source, form->own,
+                 (unsigned long long)count);
 }
 
 static void write_histograms(const struct form *form, const struct facts *facts)
@@ -380,7 +386,9 @@ static void write_gauge(const struct form *form, const char *name, double value,
 
 void metrics_write(struct buffer *out, const struct facts *facts, bool open_metrics)
 {
-    const struct form form = {out, open_metrics};
+    struct form form = {.out = out, .open_metrics = open_metrics};
+    if (facts->machine[0] != '\0')
+        snprintf(form.own, sizeof form.own, ",instance=\"%s\"", facts->machine);
     begin_family(&form, "build_info", INFO, "Which program this is.");
     write_format(out, "closecrm_build_info{version=\"%s\"} 1\n", CLOSECRM_VERSION);
     write_gauge(&form, "queue_up", facts->queue_works ? 1 : 0, "1 while the queue works.");

@@ -1,6 +1,7 @@
-/* Counters in a mapped file or in memory; the opening of all telemetry; and when cron ran last. */
+/* Counters in a mapped file or in memory; and the opening of all telemetry. */
 #include "telemetry/telemetry.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,7 +41,7 @@ struct counted_histogram {
 };
 
 struct counted {
-    char name[COUNTERS_NAME]; /* "": no source; written before other processes use the slot */
+    char name[COUNTERS_NAME]; /* "": no source, and behind it the machine; written before others use the slot */
     _Atomic uint64_t outcome[COUNTED_OUTCOMES];
     _Atomic uint64_t refused[COUNTED_REFUSALS];
     _Atomic int64_t refused_last_ms[COUNTED_REFUSALS];
@@ -116,6 +118,26 @@ static bool add_slot(int fd, size_t *slots, const char *name, struct error *why)
     return false;
 }
 
+/* Behind the empty name of the slot of no source: so a machine's name goes where its counts go, and ends with them. A
+ * release that does not know it leaves it. */
+static bool name_machine(int fd, struct error *why)
+{
+    char name[COUNTERS_NAME], host[41] = "";
+    uint32_t chance = 0;
+    if (!read_name(fd, 0, name) || name[1] != '\0')
+        return true;
+    gethostname(host, sizeof host - 1);
+    for (char *at = host; *at != '\0'; at++)
+        *at = (char)(isalnum((unsigned char)*at) || (*at == '.' && at != host) ? *at : '-');
+    if (getrandom(&chance, sizeof chance, 0) != sizeof chance)
+        chance = (uint32_t)clock_unix_ms() ^ (uint32_t)getpid();
+    snprintf(name, sizeof name, "%s-%08x", host[0] == '\0' ? "host" : host, chance);
+    if (pwrite(fd, name, strlen(name) + 1, 1) == (ssize_t)strlen(name) + 1)
+        return true;
+    error_set(why, COUNTERS_FILE " cannot be written: %s", strerror(errno));
+    return false;
+}
+
 /* Finds or adds the slots. Returns how many there are in all; 0: not all could be added. */
 static size_t make_slots(int fd, const char *const *names, size_t count, struct error *why)
 {
@@ -123,7 +145,7 @@ static size_t make_slots(int fd, const char *const *names, size_t count, struct 
     if (fstat(fd, &status) != 0)
         return 0;
     size_t slots = (size_t)status.st_size / sizeof(struct counted);
-    if (slots == 0 && !add_slot(fd, &slots, "", why))
+    if ((slots == 0 && !add_slot(fd, &slots, "", why)) || !name_machine(fd, why))
         return 0;
     for (size_t i = 0; i < count; i++) {
         if (!counters_are_there(fd, slots, names[i]) && !add_slot(fd, &slots, names[i], why))
@@ -189,6 +211,16 @@ struct counted *counters_of(struct counters *counters, const char *name)
             return &counters->at[i];
     }
     return &counters->at[0];
+}
+
+const char *counters_name(const struct counters *counters, size_t index)
+{
+    return counters != NULL && index < counters->count ? counters->at[index].name : NULL;
+}
+
+const char *counters_machine(const struct counters *counters)
+{
+    return counters_are_shared(counters) ? counters->at[0].name + 1 : "";
 }
 
 void counters_close(struct counters *counters)
@@ -461,42 +493,4 @@ void telemetry_close(struct telemetry *telemetry)
     recent_close(telemetry->recent);
     attempts_close(telemetry->attempts);
     *telemetry = (struct telemetry){0};
-}
-
-/* ---- the state that cron leaves ---- */
-
-static void path_of(char out[static PATH_MAX], const char *state_dir)
-{
-    snprintf(out, PATH_MAX, "%s/cron.last", state_dir);
-}
-
-void cron_mark_read(const char *state_dir, struct cron_mark *mark)
-{
-    char path[PATH_MAX], text[32] = "";
-    struct stat status;
-    *mark = (struct cron_mark){0};
-    path_of(path, state_dir);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (read(fd, text, sizeof text - 1) >= 0)
-        mark->letter = strtoull(text, NULL, 10);
-    if (fstat(fd, &status) == 0)
-        mark->ran_ms = clock_timespec_ms(status.st_mtim);
-    close(fd);
-}
-
-/* Written in place, and mostly with the same length: a full disk has no room for a new file. */
-bool cron_mark_write(const char *state_dir, uint64_t letter, const char *more)
-{
-    char path[PATH_MAX], text[32];
-    size_t length = strlen(more);
-    path_of(path, state_dir);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    int first = snprintf(text, sizeof text, "%020llu\n", (unsigned long long)letter);
-    bool good = pwrite(fd, text, (size_t)first, 0) == first && pwrite(fd, more, length, first) == (ssize_t)length &&
-                ftruncate(fd, first + (off_t)length) == 0 && futimens(fd, NULL) == 0;
-    return close(fd) == 0 && good;
 }

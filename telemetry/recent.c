@@ -1,5 +1,5 @@
-/* What happened lately: the last batches of each lane, and a ring of recent events. A record is written in one piece
- * with checksums, so that a reader detects and skips one that is being written or is incomplete after a crash. */
+/* A sample of recent events: a ring. A record is written in one piece with checksums, so that a reader detects and
+ * skips one that is being written or is incomplete after a crash. */
 #include "telemetry/telemetry.h"
 
 #include <fcntl.h>
@@ -14,228 +14,6 @@
 #include <unistd.h>
 
 #include "base/text.h"
-
-/* ---- the last batches of each lane ---- */
-
-/* The layout of the file. Whoever changes anything here increments the number: another layout is another file. */
-#define ATTEMPTS_FILE "attempts.1"
-
-struct record_head {
-    uint64_t sum; /* checksum of all that follows, ids included */
-    char source[72];
-    struct attempt attempt;
-    uint64_t count; /* of ids */
-};
-
-struct record {
-    struct record_head head;
-    uint64_t id[ATTEMPTS_EVENTS];
-};
-
-/* The records of a lane stand together. */
-struct attempts {
-    pthread_mutex_t lock;
-    int fd; /* -1: in memory */
-    char (*name)[72];
-    size_t sources, lanes;
-    unsigned char *next;    /* by lane of all sources: where its next record goes, plus one; 0: not known yet */
-    struct record *records; /* those in memory; NULL before the first one */
-    struct record *spare;   /* the one being written or read */
-};
-
-static size_t records_most(const struct attempts *attempts)
-{
-    return attempts->sources * attempts->lanes * ATTEMPTS_KEPT;
-}
-
-static bool take_memory(struct attempts *attempts, const char *const *names)
-{
-    attempts->name = calloc(attempts->sources + 1, sizeof *attempts->name);
-    attempts->next = calloc(attempts->sources * attempts->lanes + 1, 1);
-    attempts->spare = calloc(1, sizeof *attempts->spare);
-    for (size_t i = 0; attempts->name != NULL && i < attempts->sources; i++)
-        snprintf(attempts->name[i], sizeof attempts->name[i], "%s", names[i]);
-    return attempts->name != NULL && attempts->next != NULL && attempts->spare != NULL;
-}
-
-struct attempts *attempts_open(const char *state_dir, const char *const *names, size_t count, size_t lanes)
-{
-    struct attempts *attempts = calloc(1, sizeof *attempts);
-    if (attempts == NULL)
-        return NULL;
-    *attempts = (struct attempts){.fd = -1, .sources = count, .lanes = lanes};
-    pthread_mutex_init(&attempts->lock, NULL);
-    if (!take_memory(attempts, names)) {
-        attempts_close(attempts);
-        return NULL;
-    }
-    if (state_dir != NULL) {
-        char path[PATH_MAX];
-        snprintf(path, sizeof path, "%s/" ATTEMPTS_FILE, state_dir);
-        attempts->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    }
-    return attempts;
-}
-
-void attempts_close(struct attempts *attempts)
-{
-    if (attempts == NULL)
-        return;
-    if (attempts->fd >= 0)
-        close(attempts->fd);
-    free(attempts->name);
-    free(attempts->next);
-    free(attempts->records);
-    free(attempts->spare);
-    pthread_mutex_destroy(&attempts->lock);
-    free(attempts);
-}
-
-static off_t record_offset(size_t number)
-{
-    return (off_t)(number * sizeof(struct record));
-}
-
-static size_t record_bytes(const struct record_head *head)
-{
-    return sizeof *head + (size_t)head->count * sizeof(uint64_t);
-}
-
-static uint64_t record_sum(const struct record *record)
-{
-    size_t from = sizeof record->head.sum;
-    return text_hash(TEXT_HASH, (const char *)record + from, record_bytes(&record->head) - from);
-}
-
-static bool read_bytes(const struct attempts *attempts, size_t number, size_t length, struct record *record)
-{
-    if (attempts->fd >= 0)
-        return pread(attempts->fd, record, length, record_offset(number)) == (ssize_t)length;
-    if (attempts->records == NULL || number >= records_most(attempts))
-        return false;
-    memcpy(record, &attempts->records[number], length);
-    return true;
-}
-
-/* Reads a record's head; its ids and their checksum are not looked at yet. Returns false when there is none. */
-static bool read_record_head(const struct attempts *attempts, size_t number, struct record *record)
-{
-    struct record_head *head = &record->head;
-    if (!read_bytes(attempts, number, sizeof *head, record))
-        return false;
-    head->source[sizeof head->source - 1] = '\0';
-    return head->attempt.sent_ms > 0 && head->count > 0 && head->count <= ATTEMPTS_EVENTS;
-}
-
-/* After a start a lane goes on behind its newest record. */
-static size_t next_of(const struct attempts *attempts, size_t lane)
-{
-    int64_t newest_ms = 0;
-    size_t next = 0;
-    if (attempts->next[lane] > 0)
-        return attempts->next[lane] - 1U;
-    for (size_t i = 0; i < ATTEMPTS_KEPT; i++) {
-        if (!read_record_head(attempts, lane * ATTEMPTS_KEPT + i, attempts->spare))
-            continue;
-        if (attempts->spare->head.attempt.sent_ms >= newest_ms) {
-            newest_ms = attempts->spare->head.attempt.sent_ms;
-            next = (i + 1) % ATTEMPTS_KEPT;
-        }
-    }
-    return next;
-}
-
-static void write_record(struct attempts *attempts, size_t number)
-{
-    size_t length = record_bytes(&attempts->spare->head);
-    if (attempts->fd >= 0) {
-        ssize_t n = pwrite(attempts->fd, attempts->spare, length, record_offset(number));
-        (void)n; /* without space the record is lost */
-        return;
-    }
-    if (attempts->records == NULL)
-        attempts->records = calloc(records_most(attempts), sizeof *attempts->records);
-    if (attempts->records != NULL)
-        memcpy(&attempts->records[number], attempts->spare, length);
-}
-
-void attempts_add(struct attempts *attempts, const char *source, size_t lane, const struct attempt *attempt,
-                  const uint64_t *ids, size_t count)
-{
-    size_t place = 0;
-    while (attempts != NULL && place < attempts->sources && strcmp(attempts->name[place], source) != 0)
-        place++;
-    if (attempts == NULL || place == attempts->sources || lane >= attempts->lanes || count == 0)
-        return;
-    place = place * attempts->lanes + lane;
-    pthread_mutex_lock(&attempts->lock);
-    size_t next = next_of(attempts, place);
-    struct record *record = attempts->spare;
-    memset(&record->head, 0, sizeof record->head); /* padding too: the checksum includes it */
-    snprintf(record->head.source, sizeof record->head.source, "%s", source);
-    memcpy(&record->head.attempt, attempt, sizeof *attempt);
-    record->head.count = count < ATTEMPTS_EVENTS ? count : ATTEMPTS_EVENTS;
-    memcpy(record->id, ids, (size_t)record->head.count * sizeof *ids);
-    record->head.sum = record_sum(record);
-    write_record(attempts, place * ATTEMPTS_KEPT + next);
-    attempts->next[place] = (unsigned char)((next + 1) % ATTEMPTS_KEPT + 1);
-    pthread_mutex_unlock(&attempts->lock);
-}
-
-static bool has_id(const struct record *record, uint64_t id)
-{
-    for (size_t i = 0; i < record->head.count; i++) {
-        if (record->id[i] == id)
-            return true;
-    }
-    return false;
-}
-
-/* Puts it in order of time; of more than are kept the oldest one goes. Returns how many there are then. */
-static size_t insert_attempt(struct attempt out[static ATTEMPTS_KEPT], size_t count, const struct attempt *attempt)
-{
-    size_t i = count;
-    if (count == ATTEMPTS_KEPT) {
-        if (attempt->sent_ms < out[0].sent_ms)
-            return count;
-        memmove(&out[0], &out[1], (count - 1) * sizeof *out);
-        i = --count;
-    }
-    for (; i > 0 && out[i - 1].sent_ms > attempt->sent_ms; i--)
-        out[i] = out[i - 1];
-    out[i] = *attempt;
-    out[i].words[sizeof out[i].words - 1] = '\0';
-    return count + 1;
-}
-
-/* How many records there may be: also those of another configuration, at other places. */
-static size_t records_there(const struct attempts *attempts)
-{
-    off_t end = attempts->fd < 0 ? record_offset(records_most(attempts)) : lseek(attempts->fd, 0, SEEK_END);
-    return end <= 0 ? 0 : ((size_t)end + sizeof(struct record) - 1) / sizeof(struct record);
-}
-
-size_t attempts_of(struct attempts *attempts, const char *source, uint64_t id, int64_t since_ms,
-                   struct attempt out[static ATTEMPTS_KEPT])
-{
-    size_t count = 0;
-    if (attempts == NULL)
-        return 0;
-    pthread_mutex_lock(&attempts->lock);
-    struct record *record = attempts->spare;
-    for (size_t i = 0, there = records_there(attempts); i < there; i++) {
-        if (!read_record_head(attempts, i, record) || strcmp(record->head.source, source) != 0 ||
-            record->head.attempt.sent_ms < since_ms)
-            continue;
-        if (read_bytes(attempts, i, record_bytes(&record->head), record) && record->head.count <= ATTEMPTS_EVENTS &&
-            record->head.sum == record_sum(record) && has_id(record, id))
-            count = insert_attempt(out, count, &record->head.attempt);
-    }
-    pthread_mutex_unlock(&attempts->lock);
-    return count;
-}
-
-/* ---- recent events ---- */
 
 /* The layout before this one is deleted: it holds bodies, and nothing would delete them after a day. */
 #define RECENT_FILE "recent.2"
@@ -268,21 +46,25 @@ static uint64_t body_sum_of(const struct recent_whole *whole)
     return text_hash(sum, whole->message, whole->event.message_length);
 }
 
-struct recent *recent_open(const char *state_dir)
+struct recent *recent_open_file(const char *path)
 {
     struct recent *recent = calloc(1, sizeof *recent);
     if (recent == NULL)
         return NULL;
-    recent->fd = -1;
-    if (state_dir != NULL) {
-        char path[PATH_MAX];
-        snprintf(path, sizeof path, "%s/" RECENT_FILE_BEFORE, state_dir);
-        unlink(path);
-        snprintf(path, sizeof path, "%s/" RECENT_FILE, state_dir);
-        recent->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    }
+    recent->fd = path == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     pthread_mutex_init(&recent->lock, NULL);
     return recent;
+}
+
+struct recent *recent_open(const char *state_dir)
+{
+    char path[PATH_MAX];
+    if (state_dir == NULL)
+        return recent_open_file(NULL);
+    snprintf(path, sizeof path, "%s/" RECENT_FILE_BEFORE, state_dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/" RECENT_FILE, state_dir);
+    return recent_open_file(path);
 }
 
 void recent_close(struct recent *recent)
@@ -388,6 +170,13 @@ static void write_slot(struct recent *recent, const struct slot *slot)
         memcpy(&recent->slots[slot->whole.event.number % RECENT_COUNT], slot, sizeof *slot);
 }
 
+static void sign_and_write(struct recent *recent, struct slot *slot)
+{
+    slot->head_sum = text_hash(TEXT_HASH, &slot->whole.event, sizeof slot->whole.event);
+    slot->body_sum = body_sum_of(&slot->whole);
+    write_slot(recent, slot);
+}
+
 static bool prepare_recent(struct recent *recent, int64_t now_ms)
 {
     if (recent->spare != NULL)
@@ -415,11 +204,28 @@ void recent_add(struct recent *recent, const struct recent_event *event, const s
         slot->whole.attempts = bodies->attempts;
         if (bodies->attempts > 0)
             memcpy(slot->whole.attempt, bodies->attempt, bodies->attempts * sizeof *bodies->attempt);
-        slot->head_sum = text_hash(TEXT_HASH, kept, sizeof *kept);
-        slot->body_sum = body_sum_of(&slot->whole);
-        write_slot(recent, slot);
+        sign_and_write(recent, slot);
     }
     pthread_mutex_unlock(&recent->lock);
+}
+
+void recent_put(struct recent *recent, const struct recent_whole *whole, int64_t now_ms)
+{
+    pthread_mutex_lock(&recent->lock);
+    if (prepare_recent(recent, now_ms)) {
+        recent->spare->whole = *whole;
+        sign_and_write(recent, recent->spare);
+    }
+    pthread_mutex_unlock(&recent->lock);
+}
+
+void recent_erase(struct recent *recent, uint64_t number)
+{
+    static const struct slot empty;
+    if (recent->fd < 0 || lseek(recent->fd, 0, SEEK_END) <= slot_offset(number))
+        return;
+    ssize_t n = pwrite(recent->fd, &empty, sizeof empty, slot_offset(number));
+    (void)n; /* it is too old within a day */
 }
 
 static int newest_first(const void *a, const void *b)
@@ -465,7 +271,8 @@ bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct r
     return found;
 }
 
-size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run)
+size_t recent_forget_with(struct recent *recent, bool (*meant)(const void *context, const struct recent_event *event),
+                          const void *context, bool dry_run, bool erased[RECENT_COUNT])
 {
     static const struct slot empty;
     struct slot *slot = recent == NULL ? NULL : calloc(1, sizeof *slot);
@@ -474,10 +281,14 @@ size_t recent_forget(struct recent *recent, const char *source, const char *lead
         return 0;
     pthread_mutex_lock(&recent->lock);
     for (uint64_t i = 0; i < RECENT_COUNT; i++) {
-        const struct recent_event *event = &slot->whole.event;
+        struct recent_event *event = &slot->whole.event;
         /* Also what is too old to be shown, and a damaged slot whose lead can be read. */
-        if (!read_slot(recent, i, slot, SLOT_HEAD) || strncmp(event->lead, lead, sizeof event->lead - 1) != 0 ||
-            (source != NULL && strncmp(event->source, source, sizeof event->source - 1) != 0))
+        bool found = read_slot(recent, i, slot, SLOT_HEAD);
+        event->source[sizeof event->source - 1] = event->lead[sizeof event->lead - 1] = '\0';
+        found = found && meant(context, event);
+        if (erased != NULL)
+            erased[i] = found;
+        if (!found)
             continue;
         count++;
         if (dry_run)
@@ -490,4 +301,16 @@ size_t recent_forget(struct recent *recent, const char *source, const char *lead
     pthread_mutex_unlock(&recent->lock);
     free(slot);
     return count;
+}
+
+bool recent_is_of(const void *context, const struct recent_event *event)
+{
+    const struct recent_lead *lead = context;
+    return strncmp(event->lead, lead->lead, sizeof event->lead - 1) == 0 &&
+           (lead->source == NULL || strncmp(event->source, lead->source, sizeof event->source - 1) == 0);
+}
+
+size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run)
+{
+    return recent_forget_with(recent, recent_is_of, &(struct recent_lead){source, lead}, dry_run, NULL);
 }

@@ -76,6 +76,13 @@ bool counters_are_shared(const struct counters *counters);
  * does nothing. Valid as long as counters. */
 struct counted *counters_of(struct counters *counters, const char *name);
 
+/* The name of the slot at an index, the first, "", being that of no source; NULL beyond the last. */
+const char *counters_name(const struct counters *counters, size_t index);
+
+/* The name of the machine whose counters these are: its host's name when they began, and some digits of chance, so that
+ * counters that begin anew are another machine's. "": they are in memory only. */
+const char *counters_machine(const struct counters *counters);
+
 /* Counts an accepted event, however it came; now_ms: Unix time. */
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms);
 
@@ -115,7 +122,7 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
 
 void counters_close(struct counters *counters);
 
-/* ---- recent.c: What was tried lately: the last ten batches of each lane, with the ids of their events, so that an
+/* ---- attempts.c: What was tried lately: the last ten batches of each lane, with the ids of their events, so that an
  * event's attempts are found by its id. Written once a batch, never once an event. Stored in a file of the state
  * directory, attempts.N (N: version of its layout), which may be deleted at any time; without a state directory in
  * memory. Only one process, the forwarder, adds; any thread of any process reads. ---- */
@@ -210,15 +217,75 @@ size_t recent_list(struct recent *recent, uint64_t after, int64_t now_ms, struct
 /* Reads one event with its bodies. Returns false when it is no longer stored. */
 bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct recent_whole *out);
 
+/* The same with a file of another machine's, which is made if it is missing; NULL: in memory. */
+struct recent *recent_open_file(const char *path);
+
+/* Stores an event as it is, in the place of its number; and erases what is there. */
+void recent_put(struct recent *recent, const struct recent_whole *whole, int64_t now_ms);
+void recent_erase(struct recent *recent, uint64_t number);
+
 /* Deletes the events of a lead, of one source or (NULL) of all. dry_run: only counts them. Returns how many. A sample
  * that is added at this moment may be lost. */
 size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run);
 
+/* The same of all that are meant. erased (may be NULL): which places these are. */
+size_t recent_forget_with(struct recent *recent, bool (*meant)(const void *context, const struct recent_event *event),
+                          const void *context, bool dry_run, bool erased[RECENT_COUNT]);
+
+struct recent_lead {
+    const char *source, *lead;
+};
+
+/* As `meant`: context is a struct recent_lead. */
+bool recent_is_of(const void *context, const struct recent_event *event);
+
 void recent_close(struct recent *recent);
 
-/* ---- counters.c: all of it, opened together ---- */
+/* ---- machines.c: what the other machines that share a queue count. Each says it every few seconds (kept/kept.h), and
+ * the others keep it in files below the state directory. ---- */
 
 struct config;
+struct kept;
+struct kept_speaker;
+struct machines;
+
+/* Who speaks for this machine. Opens what it needs when it is called. config: borrowed. */
+void machines_speaker(const struct config *config, struct kept_speaker *speaker);
+
+/* Says and hears once, for a process that does not stay. A failure costs what is shown. */
+void machines_exchange(const struct config *config);
+
+/* Reads what was heard. Returns NULL when memory is out, or nothing is shared. */
+struct machines *machines_read(const struct config *config);
+
+/* Adds what they counted of a source (NULL: of none) to what counters_read said. */
+void machines_add(const struct machines *machines, const char *source, int64_t now_ms, struct tally *tally);
+
+/* How many were heard within a day; and of how many what they said is left out, as it has another layout. *name: of one
+ * of these. */
+size_t machines_count(const struct machines *machines);
+size_t machines_unreadable(const struct machines *machines, const char **name);
+
+void machines_free(struct machines *machines);
+
+/* ---- machines_recent.c: the sample of recent events, of all machines that share a queue: each says up to ten events
+ * every few seconds. Where nothing is shared it is this machine's alone. ---- */
+
+/* The events of all machines, the last that ended first, at most `most`. Their numbers are the same on each machine, if
+ * own is this one's name (counters_machine). Returns how many. */
+size_t machines_recent_list(const struct config *config, struct recent *recent, const char *own, int64_t now_ms,
+                            struct recent_event *out, size_t most);
+
+/* Reads one of them with its bodies. Returns false when it is no longer stored, or was not heard. */
+bool machines_recent_get(const struct config *config, struct recent *recent, const char *own, uint64_t number,
+                         int64_t now_ms, struct recent_whole *out);
+
+/* As recent_forget, on all machines: on others within seconds, or when they are there again. Returns false, with what
+ * was counted here, and the reason when the others cannot be told. */
+bool machines_recent_forget(const struct config *config, const char *source, const char *lead, bool dry_run,
+                            uint64_t *count, struct error *why);
+
+/* ---- counters.c: all of it, opened together ---- */
 
 /* Opens the counters of all sources of a configuration, where it keeps them. As counters_open. */
 struct counters *counters_open_all(const struct config *config, struct error *why);

@@ -101,6 +101,17 @@ static enum pg_outcome forget_groups(struct keeper *keeper)
     return pg_session_run(&keeper->session, STATEMENT_FORGET_GROUPS, &params, NULL);
 }
 
+/* What is older than a day is in no chart any more, nor in a sample; a machine that is there says it again before. */
+static enum pg_outcome forget_said(struct keeper *keeper)
+{
+    enum pg_outcome result = pg_session_text(
+        &keeper->session,
+        "DELETE FROM said WHERE machine <> '' AND at < (extract(epoch FROM clock_timestamp()) * 1000)::int8 - 90000000",
+        INSPECT_MS);
+    return result == PG_DONE ? pg_session_text(&keeper->session, "VACUUM (TRUNCATE off, PARALLEL 0) said", INSPECT_MS)
+                             : result;
+}
+
 static enum pg_outcome look(struct keeper *keeper, moment *forgets)
 {
     PGresult *made = NULL;
@@ -109,6 +120,8 @@ static enum pg_outcome look(struct keeper *keeper, moment *forgets)
         result = expire(keeper, result_int(made, 0, 0));
     if (result == PG_DONE)
         result = pg_session_run(&keeper->session, STATEMENT_FORGET_REQUESTS, NULL, NULL);
+    if (result == PG_DONE)
+        result = forget_said(keeper);
     if (result == PG_DONE && atomic_load(keeper->is_steady) && clock_now() >= *forgets) {
         result = forget_known(keeper, result_int(made, 0, 1));
         if (result == PG_DONE)

@@ -379,6 +379,8 @@ const struct kept_engine kept_engine_postgresql = {
     .is_known = pg_kept_is_known,
     .is_shared = true,
     .secret = pg_kept_secret,
+    .exchange = pg_kept_exchange,
+    .say = pg_kept_say,
     .watch_start = pg_watch_start,
     .watch_stop = pg_watch_stop,
 };

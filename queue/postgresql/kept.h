@@ -1,4 +1,4 @@
-/* What kept.c and kept_watch.c share. */
+/* What kept.c, kept_said.c and kept_watch.c share. */
 #ifndef QUEUE_POSTGRESQL_KEPT_H
 #define QUEUE_POSTGRESQL_KEPT_H
 
@@ -31,7 +31,10 @@ bool pg_kept_is_fresh(const struct config *config);
 /* Brings the copies up to date. whole: reads also what has not changed, for who is going to change something. */
 bool pg_kept_look_at(struct pg_kept *kept, bool whole, struct error *why);
 
-void *pg_watch_start(const struct config *config);
+bool pg_kept_exchange(void *state, const struct kept_speaker *speaker, struct error *why);
+bool pg_kept_say(void *state, const struct kept_record *records, size_t count, struct error *why);
+
+void *pg_watch_start(const struct config *config, const struct kept_speaker *speaker);
 bool pg_watch_stop(void *state);
 
 #endif

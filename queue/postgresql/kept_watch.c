@@ -13,6 +13,8 @@
 
 #define WATCH_MS 500
 #define WHOLE_MS 30000 /* between looks at all of it, for somebody may have removed a copy */
+#define EXCHANGE_MS 3000
+#define EXCHANGE_AGAIN_MS 10000 /* after one that failed */
 #define SAY_AGAIN_MS 60000
 #define STOP_MS 500
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -26,6 +28,8 @@ struct pg_watch {
     bool ended;
     int turn; /* a lock: one process of each machine looks */
     moment whole_at;
+    struct kept_speaker speaker;
+    moment exchange_at;
     struct error said;
     moment said_at;
 };
@@ -52,7 +56,7 @@ static void complain(struct pg_watch *watch, bool good, const struct error *why)
 
 static void look_in_turn(struct pg_watch *watch)
 {
-    char path[FILES_PATH];
+    char path[FILES_PATH], words[LOG_QUOTED];
     struct error why = {0};
     snprintf(path, sizeof path, "%.4000s/kept.watch.lock", watch->kept->config->state_dir);
     if (lock_take(&watch->turn, path, LOCK_EX | LOCK_NB) != 0) {
@@ -64,6 +68,12 @@ static void look_in_turn(struct pg_watch *watch)
     if (whole)
         watch->whole_at = clock_now() + WHOLE_MS;
     complain(watch, good, &why);
+    if (good && watch->speaker.say != NULL && clock_now() >= watch->exchange_at) {
+        good = pg_kept_exchange(watch->kept, &watch->speaker, &why);
+        if (!good && !atomic_load(&watch->ending))
+            log_write(LEVEL_WARN, "msg=machines_not_heard reason=%s", log_quote_reason(words, why.text));
+        watch->exchange_at = clock_now() + (good ? EXCHANGE_MS : EXCHANGE_AGAIN_MS);
+    }
 }
 
 static void *run_watch(void *context)
@@ -84,11 +94,18 @@ static void *run_watch(void *context)
     return NULL;
 }
 
+static void close_speaker(const struct kept_speaker *speaker)
+{
+    if (speaker->close != NULL)
+        speaker->close(speaker->context);
+}
+
 static void watch_free(struct pg_watch *watch)
 {
     if (watch->turn >= 0)
         close(watch->turn);
     pg_kept_close(watch->kept);
+    close_speaker(&watch->speaker);
     pthread_cond_destroy(&watch->changed);
     pthread_mutex_destroy(&watch->lock);
     free(watch);
@@ -110,7 +127,7 @@ static bool start_thread(struct pg_watch *watch)
     return started;
 }
 
-void *pg_watch_start(const struct config *config)
+void *pg_watch_start(const struct config *config, const struct kept_speaker *speaker)
 {
     struct error why = {0};
     char words[LOG_QUOTED];
@@ -120,8 +137,10 @@ void *pg_watch_start(const struct config *config)
         log_write(LEVEL_ERROR, "msg=keys_not_read reason=%s",
                   log_quote_reason(words, why.text[0] == '\0' ? "out of memory" : why.text));
         free(watch);
+        close_speaker(speaker);
         return NULL;
     }
+    watch->speaker = *speaker;
     watch->kept = kept;
     watch->turn = -1;
     pthread_mutex_init(&watch->lock, NULL);

@@ -10,7 +10,8 @@
  * appended: a group of appends, by which one that may have been committed is known. count: few rows, updated often.
  * kept: the originals of kept/copies.h, by their paths; the row without one has the number of the last change, and a
  * name of this database. It came later than the others: a release that does not know it goes on working beside one that
- * does, with keys of its own, so meta.version is the same. */
+ * does, with keys of its own, so meta.version is the same. So did said: what each machine says of itself, by its name;
+ * the row without one has the number of the last change. Its rows are few and updated often. */
 static const char tables[] =
     "BEGIN; SELECT pg_advisory_xact_lock(1131176803, 1); DO $$BEGIN IF to_regclass('closecrm.meta') IS NULL THEN "
     "CREATE SCHEMA IF NOT EXISTS closecrm;"
@@ -42,6 +43,11 @@ static const char tables[] =
     "IF to_regclass('closecrm.kept') IS NULL THEN "
     "CREATE TABLE kept (path text PRIMARY KEY, value bytea NOT NULL, version int8 NOT NULL);"
     "INSERT INTO kept VALUES ('', uuid_send(gen_random_uuid()), 1);"
+    "END IF;"
+    "IF to_regclass('closecrm.said') IS NULL THEN "
+    "CREATE TABLE said (machine text NOT NULL, name text NOT NULL, version int8 NOT NULL, at int8 NOT NULL,"
+    " value bytea NOT NULL, PRIMARY KEY (machine, name)) WITH (fillfactor = 50);"
+    "INSERT INTO said VALUES ('', '', 1, 0, '');"
     "END IF; END$$; ";
 
 /* Ends the transaction that a failure left. */

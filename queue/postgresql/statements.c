@@ -34,8 +34,9 @@
 #define LETTERS "letter l ON l.source = v.source AND l.key = v.key"
 
 const char *const pg_statement_texts[STATEMENTS] = {
-    [STATEMENT_SETUP] = "SELECT coalesce(current_setting('closecrm.direct', true), ''), version,"
-                        " (to_regclass('closecrm.kept') IS NOT NULL)::int4 FROM meta",
+    [STATEMENT_SETUP] =
+        "SELECT coalesce(current_setting('closecrm.direct', true), ''), version,"
+        " (to_regclass('closecrm.kept') IS NOT NULL AND to_regclass('closecrm.said') IS NOT NULL)::int4 FROM meta",
     [STATEMENT_SOURCES] = "SELECT number, name FROM source ORDER BY number",
     [STATEMENT_LOCK] = "SELECT pg_advisory_xact_lock(1131176803, 1)",
     [STATEMENT_ADD_SOURCE] = "INSERT INTO source (number, name) SELECT coalesce(max(number), 0) + 1, $1 FROM source"

@@ -318,7 +318,7 @@ static void note_as(const char *name, const char *sources)
     static char *const nothing[] = {NULL};
     struct config *config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
-    CU_ASSERT_TRUE(machines_note(config, name));
+    CU_ASSERT_TRUE(configs_note(config, name));
     config_free(config);
 }
 

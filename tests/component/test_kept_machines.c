@@ -24,6 +24,7 @@
 #define SECOND_MS 1000
 #define PATIENCE_MS 30000
 
+static const struct kept_speaker nobody;
 static struct queue_rig_engine engine;
 static char directory[PATH_SIZE];
 
@@ -122,8 +123,8 @@ static void a_key_opens_all_doors_within_a_second(void)
     struct machine first, second;
     struct error why = {0};
     begin_machines(&first, &second);
-    struct kept_watch *watch = kept_watch_start(&second.rig.config);
-    struct kept_watch *other = kept_watch_start(&second.rig.config); /* of another process */
+    struct kept_watch *watch = kept_watch_start(&second.rig.config, &nobody);
+    struct kept_watch *other = kept_watch_start(&second.rig.config, &nobody); /* of another process */
     webhook_rig_start(&second.rig);
     CU_ASSERT_EQUAL(webhook_rig_post(&second.rig, FIRST, false, WEBHOOK_RIG_BODY), 401);
     store(&first, "whsub_1", FIRST);
@@ -354,18 +355,18 @@ static void what_is_known_goes_on_being_used(void)
     struct error why = {0};
     begin_machines(&first, &second);
     store(&first, "whsub_1", FIRST);
-    struct kept_watch *watch = kept_watch_start(&second.rig.config);
+    struct kept_watch *watch = kept_watch_start(&second.rig.config, &nobody);
     webhook_rig_start(&second.rig);
     CU_ASSERT_EQUAL(webhook_rig_post(&second.rig, FIRST, false, WEBHOOK_RIG_BODY), 200);
     process_stop(&engine.postgresql.server, PATIENCE_MS);
     usleep(1200000); /* two looks */
     CU_ASSERT_EQUAL(webhook_rig_post(&second.rig, FIRST, false, WEBHOOK_RIG_BODY), 200);
     CU_ASSERT_TRUE(kept_watch_stop(watch));
-    watch = kept_watch_start(&second.rig.config); /* another start */
+    watch = kept_watch_start(&second.rig.config, &nobody); /* another start */
     webhook_rig_start(&second.rig);
     CU_ASSERT_EQUAL(webhook_rig_post(&second.rig, FIRST, false, WEBHOOK_RIG_BODY), 200);
     begin_machine(&third); /* one that has seen nothing yet is no open door */
-    struct kept_watch *new_one = kept_watch_start(&third.rig.config);
+    struct kept_watch *new_one = kept_watch_start(&third.rig.config, &nobody);
     webhook_rig_start(&third.rig);
     CU_ASSERT_FALSE(kept_is_known(&third.rig.config, &why));
     CU_ASSERT_NOT_EQUAL(webhook_rig_post(&third.rig, NULL, true, WEBHOOK_RIG_BODY), 200);
@@ -393,6 +394,11 @@ static void tables_of_the_release_before_are_added_to(void)
     ask("DROP TABLE closecrm.kept");
     store(&second, "whsub_1", FIRST);
     CU_ASSERT_STRING_EQUAL(ask("SELECT count(*) FROM closecrm.kept"), "2");
+    ask("DROP TABLE closecrm.said");
+    done(kept_catch_up(&second.rig.config, &why), &why);
+    store(&second, "whsub_2", SECOND);
+    CU_ASSERT_STRING_EQUAL(ask("SELECT count(*) FROM closecrm.said"), "1");
+    CU_ASSERT_STRING_EQUAL(ask("SELECT count(*) FROM closecrm.kept"), "3");
     ask("UPDATE closecrm.meta SET version = 99");
     struct kept *one = open_kept(&first);
     CU_ASSERT_FALSE(kept_look(one, &why));

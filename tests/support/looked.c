@@ -64,13 +64,21 @@ bool looked_wait(const struct site *site, const char *name, int64_t value, int64
 
 int64_t looked_metric(const struct site *site, const char *sample)
 {
+    static const char instance[] = ",instance=\"";
     struct buffer out = {0};
     char line[256];
     int64_t value = -1;
-    snprintf(line, sizeof line, "\n%s ", sample);
-    if (looked_get(site, "/metrics", &out) == 200) {
-        const char *at = strstr(out.data, line);
-        value = at == NULL ? -1 : strtoll(at + strlen(line), NULL, 10);
+    size_t length = strlen(sample);
+    bool labelled = length > 0 && sample[length - 1] == '}';
+    snprintf(line, sizeof line, "\n%.*s%s", (int)(length - labelled), sample, labelled ? "" : " ");
+    const char *at = looked_get(site, "/metrics", &out) == 200 ? strstr(out.data, line) : NULL;
+    if (at != NULL && labelled) {
+        at += strlen(line);
+        bool has_machine = strncmp(at, instance, sizeof instance - 1) == 0;
+        at += has_machine ? sizeof instance - 1 + strcspn(at + sizeof instance - 1, "\"") + 1 : 0;
+        value = strncmp(at, "} ", 2) == 0 ? strtoll(at + 2, NULL, 10) : -1;
+    } else if (at != NULL) {
+        value = strtoll(at + strlen(line), NULL, 10);
     }
     buffer_free(&out);
     return value;

@@ -22,7 +22,8 @@ int64_t looked_number(const struct site *site, const char *name);
 /* Waits until that number is this. Returns false when it is not after the milliseconds. */
 bool looked_wait(const struct site *site, const char *name, int64_t value, int64_t ms);
 
-/* A sample's value in /metrics, by its name with its labels; -1: there is none. */
+/* A sample's value in /metrics, by its name with its labels, but for a machine's name behind them; -1: there is none.
+ */
 int64_t looked_metric(const struct site *site, const char *sample);
 
 /* The token of the page's forms. */

@@ -132,7 +132,7 @@ static void have_no_standby(struct made_facts *made)
 
 static void have_another_configuration(struct made_facts *made)
 {
-    error_set(&made->facts.machines, "machine web2 has another configuration than this one: one: keep");
+    error_set(&made->facts.configs, "machine web2 has another configuration than this one: one: keep");
 }
 
 static void nearly_fill_queue(struct made_facts *made)
@@ -315,6 +315,28 @@ static void bring_letters(struct made_facts *made)
     error_set(&made->facts.newest_letter, "source one: the data plane answered 400");
 }
 
+static void not_read_machines(struct made_facts *made)
+{
+    made->facts.machines = 3;
+    made->facts.machines_unread = 2;
+    memcpy(made->facts.machine_unread, "web2-01234567", 14);
+    made->facts.heard_ms = NOW - 3000;
+}
+
+static void not_hear_machines(struct made_facts *made)
+{
+    made->facts.machines = 1;
+    made->facts.heard_ms = NOW - 1800000;
+}
+
+static void not_hear_machines_without_database(struct made_facts *made)
+{
+    made->facts.machines = 2;
+    made->facts.heard_ms = NOW - 120000;
+    made->facts.queue_works = false;
+    memcpy(made->facts.queue_why.text, "the database went away", 23);
+}
+
 static const struct situation situations[] = {
     {"all is well", nothing},
     {"nothing came yet", be_new},
@@ -363,6 +385,9 @@ static const struct situation situations[] = {
     {"new dead letters, for cron", bring_letters},
     {"dead letters end", have_letters_that_end},
     {"dead letters take much room", have_many_letters},
+    {"other machines are of another release", not_read_machines},
+    {"other machines were heard a while ago", not_hear_machines},
+    {"other machines were heard when there was a database", not_hear_machines_without_database},
 };
 
 const struct situation *situations_all(size_t *count)

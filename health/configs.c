@@ -39,7 +39,7 @@ static const char *read_note(const char *text, int64_t *written_ms)
     return *end == '\n' ? end + 1 : end;
 }
 
-bool machines_note(const struct config *config, const char *name)
+bool configs_note(const struct config *config, const char *name)
 {
     char directory[FILES_PATH], file[sizeof NOTE + 256], host[256] = "";
     struct kept *kept = NULL;
@@ -130,7 +130,7 @@ static void compare(const char *own, const char *other, const char *host, int64_
               before.text[0] == '\0' ? "" : "; ", host, times_print_ms(written_ms, DATE_Z, date), found.text);
 }
 
-void machines_compare(const struct config *config, const char *name, struct error *words)
+void configs_compare(const struct config *config, const char *name, struct error *words)
 {
     char path[FILES_PATH], host[256] = "";
     char *own = kept_is_shared(config) ? hashes_of(config) : NULL;
