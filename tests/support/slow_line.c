@@ -54,10 +54,10 @@ static void *run(void *context)
         struct pollfd comes = {.fd = line->listens, .events = POLLIN};
         int client = poll(&comes, 1, TURN_MS) > 0 ? accept(line->listens, NULL, NULL) : -1;
         int server = client >= 0 ? connect_socket(line->to) : -1;
-        if (server >= 0)
+        if (server >= 0) {
             serve(line, client, server);
-        if (server >= 0)
             close(server);
+        }
         if (client >= 0)
             close(client);
     }
