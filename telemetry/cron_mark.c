@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,14 +34,12 @@ void cron_mark_read(const char *state_dir, struct cron_mark *mark)
 /* Written in place, and mostly with the same length: a full disk has no room for a new file. */
 bool cron_mark_write(const char *state_dir, uint64_t letter, const char *more)
 {
-    char path[PATH_MAX], text[32];
-    size_t length = strlen(more);
+    char path[PATH_MAX];
     path_of(path, state_dir);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    int first = snprintf(text, sizeof text, "%020llu\n", (unsigned long long)letter);
-    bool good = pwrite(fd, text, (size_t)first, 0) == first && pwrite(fd, more, length, first) == (ssize_t)length &&
-                ftruncate(fd, first + (off_t)length) == 0 && futimens(fd, NULL) == 0;
+    int length = dprintf(fd, "%020llu\n%s", (unsigned long long)letter, more);
+    bool good = length > 0 && ftruncate(fd, length) == 0 && futimens(fd, NULL) == 0;
     return close(fd) == 0 && good;
 }
