@@ -63,6 +63,11 @@ bool durable_is_postgresql(void)
     return server.directory[0] != '\0';
 }
 
+bool durable_looks_again(moment deadline)
+{
+    return durable_is_postgresql() && clock_now() < deadline && poll(NULL, 0, 100) == 0;
+}
+
 void durable_lose_key(const char *subscription)
 {
     char sql[300];

@@ -34,6 +34,10 @@ bool durable_is_postgresql(void);
 /* Loses a signature key that the database has; the machine's is the test's. */
 void durable_lose_key(const char *subscription);
 
+/* After a look into the queue has failed: whether to look again, until a deadline, a moment later. A server on a busy
+ * machine may be silent for longer than is waited for. */
+bool durable_looks_again(moment deadline);
+
 /* The configuration's lines that say which queue it is, and the same in a struct; the texts are static. */
 const char *durable_queue_lines(void);
 void durable_queue_config(struct config *config);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "tests/support/check.h"
 #include "tests/support/durable.h"
 
 #define THREADS 16
@@ -172,10 +173,14 @@ void rig_append_many(struct rig *rig, unsigned count, unsigned leads, unsigned m
 struct counts rig_counts(struct rig *rig)
 {
     struct counts counts = {0};
-    struct error why;
+    struct error why = {0};
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
+    bool good;
+    moment deadline = clock_now() + RIG_PATIENCE_MS;
+    while (!(good = queue_count(queue, "one", &counts, &why)) && durable_looks_again(deadline))
+        ;
+    check(good, "they can be counted: %s", why.text);
     queue_close(queue);
     return counts;
 }

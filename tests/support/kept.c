@@ -44,7 +44,11 @@ static bool count(struct look *look, struct queue *queue)
         struct counts one;
         if (look->source != NULL && strcmp(look->source, names[i]) != 0)
             continue;
-        if (!queue_count(queue, names[i], &one, &look->why))
+        bool good;
+        moment deadline = clock_now() + durable_patience(60000);
+        while (!(good = queue_count(queue, names[i], &one, &look->why)) && durable_looks_again(deadline))
+            ;
+        if (!good)
             return false;
         add(&look->counts, &one);
     }
