@@ -298,18 +298,19 @@ static void a_database_that_is_made_anew_is_missed(void)
     char postgres[POSTGRESQL_URL], sql[200];
     struct queue *queue = open_loaded();
     snprintf(postgres, sizeof postgres, "postgresql://tests@/postgres?host=%s", engine.postgresql.directory);
-    snprintf(sql, sizeof sql, "%s", ask("SELECT format('ALTER DATABASE %I RENAME TO was_there', current_database())"));
-    free(postgresql_run(postgres,
-                        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname ~ 'queue'"));
-    for (moment until = clock_now() + PATIENCE_MS; clock_now() < until; poll(NULL, 0, 5)) {
-        char *renamed = postgresql_run(postgres, sql); /* it fails as long as somebody is connected */
-        bool good = renamed != NULL;
-        free(renamed);
-        if (good)
-            break;
+    snprintf(sql, sizeof sql, "ALTER DATABASE queue_%u ALLOW_CONNECTIONS false", engine.postgresql.databases);
+    free(postgresql_run(postgres, sql)); /* else somebody is connected always, and it cannot be renamed */
+    snprintf(sql, sizeof sql, "ALTER DATABASE queue_%u RENAME TO was_there", engine.postgresql.databases);
+    bool renamed = false;
+    for (moment until = clock_now() + PATIENCE_MS; !renamed && clock_now() < until; poll(NULL, 0, 5)) {
         free(
             postgresql_run(postgres, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ~ 'queue'"));
+        char *done = postgresql_run(postgres, sql);
+        renamed = done != NULL;
+        free(done);
     }
+    CU_ASSERT_TRUE(renamed);
+    free(postgresql_run(postgres, "ALTER DATABASE was_there ALLOW_CONNECTIONS true"));
     snprintf(sql, sizeof sql, "CREATE DATABASE queue_%u", engine.postgresql.databases);
     free(postgresql_run(postgres, sql));
     more(&refused_count, 20);
