@@ -381,8 +381,8 @@ static void write_group(struct appends *appends)
     give_session_back(appends);
 }
 
-/* Until there is something to write. Processes that rest leave the server's connections to those that do not. Called and
- * returns with the lock held. */
+/* Until there is something to write. Processes that rest leave the server's connections to those that do not. Called
+ * and returns with the lock held. */
 static void rest(struct appends *appends)
 {
     bool woken = clock_condition_wait(&appends->not_empty, &appends->lock, clock_now() + REST_MS);

@@ -201,8 +201,9 @@ enum pg_outcome pg_identity_may_make(struct pg_session *session)
     PQclear(row);
     if (result == PG_DONE && expects && count == TABLES_COUNT)
         return mismatch(session, &expected, "no queue");
-    if (result != PG_DONE || count == TABLES_COUNT || (!expects && strcmp(names, "closecrm.kept") == 0))
-        return result; /* a release before had no `kept` */
+    bool is_older = count == 0 || (!expects && strcmp(names, "closecrm.kept") == 0);
+    if (result != PG_DONE || count == TABLES_COUNT || is_older)
+        return result; /* releases before had no `said`, and no `kept` */
     return lacks(session, names);
 }
 

@@ -384,6 +384,8 @@ static void another_database_is_told_all_anew(void)
     accept(1, "acme", 5, 50);
     exchange_all();
     CU_ASSERT_TRUE_FATAL(postgresql_database(&engine.postgresql, engine.url));
+    for (size_t i = 0; i < MACHINES; i++)
+        queue_rig_adopt(&machine[i].config);
     exchange(0);
     struct facts *facts = look(0);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 3);

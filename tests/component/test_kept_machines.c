@@ -407,23 +407,6 @@ static void tables_of_the_release_before_are_added_to(void)
     end_machines(&first, &second);
 }
 
-static void note_place(void *context, const char *words)
-{
-    ++*(unsigned *)context;
-    check(strstr(words, "is this state directory's from now on: 0 events wait") != NULL, "%s", words);
-}
-
-static void adopt(const struct machine *machine)
-{
-    struct error why = {0};
-    unsigned places = 0;
-    CU_ASSERT_EQUAL(chown(machine->rig.directory, geteuid(), (gid_t)-1) + chmod(machine->rig.directory, 0700), 0);
-    struct queue *queue = queue_open(&machine->rig.config, &why);
-    done(queue != NULL && queue_adopt(queue, note_place, &places, &why), &why);
-    CU_ASSERT_EQUAL(places, 1);
-    queue_close(queue);
-}
-
 /* Nothing of a machine's is lost when the database is another one, or one of before. */
 static void another_database_gets_what_the_machine_has(void)
 {
@@ -435,8 +418,8 @@ static void another_database_gets_what_the_machine_has(void)
     struct kept *one = open_kept(&first), *two = open_kept(&second);
     CU_ASSERT_FALSE(kept_look(one, &why));
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "found no queue"));
-    adopt(&first);
-    adopt(&second);
+    queue_rig_adopt(&first.rig.config);
+    queue_rig_adopt(&second.rig.config);
     done(kept_look(one, &why), &why);
     done(kept_look(two, &why), &why);
     struct keyring keyring;

@@ -329,6 +329,7 @@ static void there_and_back_changes_nothing(void)
         CU_ASSERT(queue_move(queue, "two", "one", &moved, &why));
         CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
     }
+    queue_rig_go_on_owning(queue);
     CU_ASSERT(queue_count(queue, "two", &after, &why));
     check(after.accepted == before.accepted && after.waiting == before.waiting && after.delivered == before.delivered,
           "accepted %llu, waiting %llu", (unsigned long long)after.accepted, (unsigned long long)after.waiting);

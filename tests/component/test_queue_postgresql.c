@@ -386,8 +386,8 @@ static void a_standby_alone_takes_nothing(void)
 /* Idle processes, of a pool of web server's for example, would use up max_connections. */
 static void an_idle_writer_lets_go_of_its_connection(void)
 {
-    static const char writers[] =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%appends%'";
+    static const char writers[] = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+                                  "application_name LIKE '%appends%'";
     struct queue *queue = open_new();
     append(queue, "before");
     CU_ASSERT_STRING_EQUAL(ask(writers), "1");

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/support/check.h"
@@ -160,4 +161,21 @@ struct counts queue_rig_counts(struct queue *queue, const char *source)
     struct error why = {0};
     CU_ASSERT_TRUE(queue_count(queue, source, &counts, &why));
     return counts;
+}
+
+static void note_place(void *context, const char *words)
+{
+    ++*(unsigned *)context;
+    check(strstr(words, "is this state directory's from now on: ") != NULL, "%s", words);
+}
+
+void queue_rig_adopt(const struct config *config)
+{
+    struct error why = {0};
+    unsigned places = 0;
+    CU_ASSERT_EQUAL(chown(config->state_dir, geteuid(), (gid_t)-1) + chmod(config->state_dir, 0700), 0);
+    struct queue *queue = queue_open(config, &why);
+    bool adopted = queue != NULL && queue_adopt(queue, note_place, &places, &why);
+    check(adopted && places == 1, "the database is taken on: %s", why.text);
+    queue_close(queue);
 }

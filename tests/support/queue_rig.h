@@ -56,4 +56,7 @@ void queue_rig_claim(struct queue *queue);
 void queue_rig_append(struct queue *queue, const char *source, const char *body);
 struct counts queue_rig_counts(struct queue *queue, const char *source);
 
+/* `queue adopt`: the database is another one, on purpose. */
+void queue_rig_adopt(const struct config *config);
+
 #endif
