@@ -43,9 +43,8 @@ static const struct command commands[] = {
      "per line. The source's keep, drop and remove apply; without any configuration it works too, without rules.\n"
      "\n"
      "  --source NAME          whose rules; needed only where the configuration has several sources\n"
-     "  --warehouse postgres   print the table and columns that a warehouse makes of each event instead, and what is "
-     "lost\n"
-     "                         there: the first value of a column decides its type, so give events in their order\n"
+     "  --warehouse postgres   print the table and columns that a warehouse makes of each event instead, and what is\n"
+     "                         lost there: the first value of a column decides its type, so keep the events' order\n"
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
@@ -149,17 +148,15 @@ static const struct command commands[] = {
      "  --source NAME   needed only where several sources have an event of that number\n",
      command_queue_show},
     {"queue set-aside", "ID [--source NAME]", "make a waiting event a dead letter; its lead's later events go on",
-     "For an event that stands in the way. The process that forwards carries it out, which is waited for up to 10 s; "
-     "where\n"
-     "none does, this command does it. Refused while the event is with the data plane. `dead replay` brings it back.\n"
+     "For an event that stands in the way. The process that forwards carries it out, which is waited for up to 10 s;\n"
+     "where none does, this command does it. Refused while the event is with the data plane. `dead replay` undoes it.\n"
      "\n"
      "  --source NAME   needed only where several sources have an event of that number\n",
      command_queue_set_aside},
     {"queue retry", "[--source NAME]", "have what waits tried now, whatever pause a failure has caused",
-     "Asks each data plane first whether it takes the write key (an empty batch, which stores nothing), and then "
-     "tells\n"
-     "the process that forwards, on whichever machine, to try at once what it would try later, after an answer 500 or\n"
-     "while a key is refused. The exit code is 1 when a data plane does not take it.\n"
+     "Asks each data plane first whether it takes the write key (an empty batch, which stores nothing), and then\n"
+     "has whoever forwards, on whichever machine, try at once what it would try later, after an answer 500 or while\n"
+     "a key is refused. The exit code is 1 when a data plane does not take it.\n"
      "\n"
      "  --source NAME   ask this source's data plane only; what waits of the others is tried, too\n",
      command_queue_retry},
@@ -171,13 +168,10 @@ static const struct command commands[] = {
      command_queue_check},
     {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
      "All that is kept of OLD, which must be out of the configuration, becomes NEW's, which must be in it: waiting\n"
-     "events, dead letters, what was delivered (so that it is known when it comes again), counts, the keys that "
-     "`subscribe`\n"
-     "obtained, and how far Close's Event Log was read. What NEW has already stays as it is.\n"
-     "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
-     "was\n"
-     "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
-     "called again.\n",
+     "events, dead letters, what was delivered (so that it is known when it comes again), counts, the keys that\n"
+     "`subscribe` obtained, how far Close's Event Log was read. What NEW has already stays as it is. Wait until the\n"
+     "running program has taken on that configuration (its log says so, some seconds after the file was saved):\n"
+     "what it is sending at that moment would go twice. Interrupted, it goes on when it is called again.\n",
      command_queue_move},
     {"queue migrate", "[--to ENGINE] [--give-up]", "give the whole queue to the other kind of queue",
      "ENGINE: postgresql (the database of queue_url) or sqlite (state_dir). Stop the program before, everywhere.\n"
@@ -186,10 +180,10 @@ static const struct command commands[] = {
      "  --give-up   undo one that is not done: what has arrived is removed again, and the queue is where it was\n",
      command_queue_migrate},
     {"queue adopt", "", "go on with a database that is not the one of before",
-     "For queue = postgresql. The program has noted in state_dir which database it works with; where it finds another\n"
-     "one it accepts and sends nothing, and says so. If that is on purpose (a dump was restored, the queue begins\n"
-     "anew), this takes it on, on each machine; the program need not be stopped. What waited in the one of before is\n"
-     "not in it. If it is a mistake, mend queue_url, or what its host's name leads to.\n",
+     "For queue = postgresql. Where the program finds another database than the one that it has noted in state_dir it\n"
+     "accepts and sends nothing, and says so. If it is on purpose (a dump was restored, the queue begins anew), this\n"
+     "takes it on, on each machine, without a stop. What waited in the one of before is not in it. Else mend "
+     "queue_url.\n",
      command_queue_adopt},
     {"queue backup", "FILE", "the same as `backup`", "See `closecrm.fcgi help backup`.\n", command_backup},
     {"backup", "FILE", "write all that the state directory holds to a new file",
@@ -199,9 +193,9 @@ static const struct command commands[] = {
      "allowed to write there.\n",
      command_backup},
     {"restore", "[--keys] FILE", "put a backup back, where no events are",
-     "Stop the program before. A queue with waiting events or dead letters is not written over. A key is taken on "
-     "only\n"
-     "if Close still has its subscription, which close_api_key is for. What Close sent after the backup was made is\n"
+     "Stop the program before. A queue with waiting events or dead letters is not written over. A key is taken on\n"
+     "only if Close still has its subscription, which close_api_key is for. What Close sent after the backup was made "
+     "is\n"
      "not known to be complete any more: `reconcile` fetches it.\n"
      "\n"
      "  --keys   take on all keys without asking Close\n",
@@ -227,9 +221,8 @@ static const struct command commands[] = {
              "A dropped event is known, and not taken again when Close repeats it (a newer version of it is).\n",
      command_dead_drop},
     {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
-     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, "
-     "and\n"
-     "what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
+     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples,\n"
+     "and what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
      "RudderStack and its destinations have is not reached. Events of the lead that Close sends later are accepted.\n"
      "\n"
      "  --source NAME   only this source's; without it all sources'\n"

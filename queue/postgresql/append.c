@@ -90,38 +90,7 @@ void appends_free(struct appends *appends)
     free(appends);
 }
 
-/* ---- how full the queue is ---- */
-
-enum pg_outcome room_read(struct pg_session *session, const struct config *config, struct queue_room *room)
-{
-    PGresult *figures = NULL;
-    enum pg_outcome result = pg_session_run(session, STATEMENT_FULLNESS, NULL, &figures);
-    *room = (struct queue_room){.share = (uint64_t)config->queue_max_bytes / 4};
-    if (result == PG_DONE) {
-        room->letters = (uint64_t)result_int(figures, 0, 2);
-        room->used = (uint64_t)(result_int(figures, 0, 0) + result_int(figures, 0, 1)) + room->letters;
-    }
-    PQclear(figures);
-    return result;
-}
-
-bool room_is_full(const struct queue_room *room, const struct config *config, struct error *why)
-{
-    uint64_t most = (uint64_t)config->queue_max_bytes;
-    if (room->used < most || (room->letters > room->share && room->used - room->letters < most - room->share))
-        return false;
-    error_set(why,
-              "queue_max_bytes (%llu MiB) is reached: about %llu MiB of events that wait or are known, %llu MiB of "
-              "dead letters: the data plane must take what waits%s",
-              (unsigned long long)most >> 20, (unsigned long long)(room->used - room->letters) >> 20,
-              (unsigned long long)room->letters >> 20,
-              room->letters >> 20 == 0 ? ""
-                                       : "; `closecrm.fcgi dead list` shows the dead letters, and `closecrm.fcgi dead "
-                                         "drop` throws away those that you name");
-    return true;
-}
-
-/* PG_FULL: nothing was sent. */
+/* Whether the queue is full, as it was looked at last. PG_FULL: nothing was sent. */
 static enum pg_outcome look_whether_full(struct appends *appends)
 {
     if (appends->looked == 0 || clock_now() - appends->looked >= LOOK_MS) {
@@ -163,7 +132,6 @@ static enum pg_outcome send_group(struct appends *appends, const struct waiting_
     }
     params_int8(&mark, appends->writer);
     params_int8(&mark, appends->n);
-    params_int8(&mark, now);
     bool good = params_array(&events, &sources);
     params_int8(&events, now);
     good = params_array(&events, &bodies) && params_array(&events, &numbers) && params_array(&events, &names) && good;
@@ -188,7 +156,6 @@ static enum pg_outcome prove_group(struct appends *appends)
     struct params params = {.count = 0};
     params_int8(&params, appends->writer);
     params_int8(&params, -appends->n);
-    params_int8(&params, clock_unix_ms());
     return pg_session_run(&appends->session, STATEMENT_PROVE, &params, NULL);
 }
 

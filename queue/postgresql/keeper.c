@@ -94,13 +94,6 @@ static enum pg_outcome forget_known(struct keeper *keeper, int64_t pages)
     return result;
 }
 
-static enum pg_outcome forget_groups(struct keeper *keeper)
-{
-    struct params params = {.count = 0};
-    params_int8(&params, clock_unix_ms() - HOUR_MS);
-    return pg_session_run(&keeper->session, STATEMENT_FORGET_GROUPS, &params, NULL);
-}
-
 /* What is older than a day is in no chart any more, nor in a sample; a machine that is there says it again before. */
 static enum pg_outcome forget_said(struct keeper *keeper)
 {
@@ -125,7 +118,7 @@ static enum pg_outcome look(struct keeper *keeper, moment *forgets)
     if (result == PG_DONE && atomic_load(keeper->is_steady) && clock_now() >= *forgets) {
         result = forget_known(keeper, result_int(made, 0, 1));
         if (result == PG_DONE)
-            result = forget_groups(keeper);
+            result = pg_session_run(&keeper->session, STATEMENT_FORGET_GROUPS, NULL, NULL);
         if (result == PG_DONE)
             *forgets = clock_now() + DAY_MS;
     }

@@ -42,14 +42,14 @@ const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_ADD_SOURCE] = "INSERT INTO source (number, name) SELECT coalesce(max(number), 0) + 1, $1 FROM source"
                              " ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING number",
 
-    [STATEMENT_MARK_GROUP] = "INSERT INTO appended (writer, n, made) VALUES ($1, $2, $3)",
+    [STATEMENT_MARK_GROUP] = "INSERT INTO appended (writer, n, made) VALUES ($1, $2, " NOW ")",
     [STATEMENT_APPEND] =
         "INSERT INTO event (source, id, received, body)"
         " SELECT s, nextval(('id_' || s)::regclass), $2, b FROM unnest($1::int4[], $3::bytea[]) AS v (s, b)"
         /* under its own source, or not at all: the session has learnt the numbers some time ago */
         " WHERE (SELECT 1 / (count(*) = cardinality($4::int4[]))::int4 FROM unnest($4::int4[], $5::text[])"
         " AS n (number, name) JOIN source USING (number, name)) = 1",
-    [STATEMENT_PROVE] = "INSERT INTO appended (writer, n, made) VALUES ($1, $2, $3)"
+    [STATEMENT_PROVE] = "INSERT INTO appended (writer, n, made) VALUES ($1, $2, " NOW ")"
                         " ON CONFLICT (writer, n) DO UPDATE SET made = excluded.made + 1",
     /* estimates, for counting millions takes a second */
     [STATEMENT_FULLNESS] = "SELECT coalesce((SELECT n_live_tup FROM pg_stat_user_tables"
@@ -166,7 +166,7 @@ const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_MADE] = "SELECT made, pg_relation_size('known') / current_setting('block_size')::int8 FROM meta",
     [STATEMENT_FORGET] = "DELETE FROM known WHERE ctid >= ('(' || $1::int8 || ',0)')::tid"
                          " AND ctid < ('(' || $2::int8 || ',0)')::tid AND at < $3",
-    [STATEMENT_FORGET_GROUPS] = "DELETE FROM appended WHERE made < $1",
+    [STATEMENT_FORGET_GROUPS] = "DELETE FROM appended WHERE made < " NOW " - 3600000",
 
     /* by the server's clock: who asks and who answers may be on two machines */
     [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated) VALUES ($1, $2, " NOW ", $3, $4)"

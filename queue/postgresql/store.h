@@ -71,10 +71,11 @@ bool appends_see_owner(struct appends *appends, const char *source);
 /* Wakes the owner: something was appended. asks: a command asks for something. On any session. */
 void notify_owner(struct pg_session *session, bool asks);
 
-/* How full the queue is. */
+/* ---- room.c: how full the queue is ---- */
+
 enum pg_outcome room_read(struct pg_session *session, const struct config *config, struct queue_room *room);
 
-/* Whether that is too full for another event, with the words for Close's log. */
+/* Whether that is too full for another event, with the words. */
 bool room_is_full(const struct queue_room *room, const struct config *config, struct error *why);
 
 /* ---- owner.c: the owner's session, and being woken. What fails because that session ended has lost all sources

@@ -14,6 +14,7 @@
 #include "tests/support/check.h"
 #include "tests/support/forward_rig.h"
 #include "tests/support/queue_rig.h"
+#include "tests/support/shifted_clock.h"
 
 #define PATIENCE_MS 60000
 #define SHORT_MS 1000
@@ -383,6 +384,20 @@ static void a_standby_alone_takes_nothing(void)
 
 /* ---- operators ---- */
 
+/* Marks of groups are deleted after an hour: by a machine's own clock that could be at once, and a group whose commit
+ * is unknown would be stored again. */
+static void a_group_is_marked_by_the_clock_of_the_server(void)
+{
+    struct queue *queue = open_new();
+    shifted_clock_set(-3);
+    append(queue, "one");
+    shifted_clock_set(0);
+    CU_ASSERT_STRING_EQUAL(ask("SELECT count(*) FROM closecrm.appended WHERE made > extract(epoch FROM now()) * 1000"
+                               " - 3600000"),
+                           "1");
+    queue_close(queue);
+}
+
 /* Idle processes, of a pool of web server's for example, would use up max_connections. */
 static void an_idle_writer_lets_go_of_its_connection(void)
 {
@@ -451,6 +466,7 @@ void suite_queue_postgresql(void)
         {"an address that cannot be used is said", an_address_that_cannot_be_used_is_said},
         {"a server that is stopped is waited for, and no longer", a_server_that_is_stopped_is_waited_for_and_no_longer},
         {"a standby alone takes nothing", a_standby_alone_takes_nothing},
+        {"a group is marked by the clock of the server", a_group_is_marked_by_the_clock_of_the_server},
         {"an idle writer lets go of its connection", an_idle_writer_lets_go_of_its_connection},
         {"a dump without its sequences is found", a_dump_without_its_sequences_is_found},
         {"backups are its own tools' matter", backups_are_its_own_tools_matter},
