@@ -92,6 +92,20 @@ static bool runs(const char *process, const char *program)
     return strcmp(path, program) == 0;
 }
 
+/* Whether /proc's line tells of a zombie that was its last thread, or of nothing. The first thread may be a zombie
+ * before the others are. */
+static bool has_ended(const char *line)
+{
+    char state;
+    int threads;
+    const char *name_ends = strrchr(line, ')');
+    if (name_ends == NULL ||
+        sscanf(name_ends, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &state,
+               &threads) != 2)
+        return true;
+    return (state == 'Z' || state == 'X') && threads <= 1;
+}
+
 /* A killed process that is about to end no longer says what it executes, and still has its locks: only when it is a
  * zombie, or is gone, it has none. */
 static void wait_for_end(pid_t pid)
@@ -104,8 +118,7 @@ static void wait_for_end(pid_t pid)
         if (file != NULL)
             fclose(file);
         text[length] = '\0';
-        const char *name_ends = strrchr(text, ')'); /* the process state is the letter that follows the name */
-        if (name_ends == NULL || strncmp(name_ends, ") Z", 3) == 0 || strncmp(name_ends, ") X", 3) == 0)
+        if (has_ended(text))
             return;
     }
 }
