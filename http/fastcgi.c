@@ -17,7 +17,8 @@
 #include "base/clock.h"
 
 #define STACK_SIZE ((size_t)256 * 1024)
-#define CUT_BEFORE_MS 250 /* time before http_join's deadline at which waiting connections are cut */
+#define CUT_LEAST_MS 250 /* time before http_join's deadline at which waiting connections are cut: a quarter */
+#define CUT_MOST_MS 1000 /* of what there is, within these; thousands may wait, and all are answered */
 #define CUT_AGAIN_MS 20
 #define ONE_TRIES 100 /* tries to start at least one request thread */
 
@@ -248,7 +249,9 @@ static void join_ended(struct http *http)
  */
 bool http_join(struct http *http, moment deadline)
 {
-    bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - CUT_BEFORE_MS);
+    moment reserve = deadline == MOMENT_NEVER ? 0 : (deadline - clock_now()) / 4;
+    reserve = reserve < CUT_LEAST_MS ? CUT_LEAST_MS : reserve > CUT_MOST_MS ? CUT_MOST_MS : reserve;
+    bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - reserve);
     while (!ended && clock_now() < deadline) {
         atomic_store(&http->cut, true);
         worker_wake(http);
