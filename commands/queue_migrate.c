@@ -57,7 +57,7 @@ static void print_given_up(const struct migrated *done)
     putchar('\n');
 }
 
-static int migrate(const char *command, enum queue_kind to, bool gives_up)
+static int migrate(const char *command, enum queue_kind to, bool gives_up, bool gone)
 {
     struct session session;
     struct error why = {0};
@@ -66,7 +66,7 @@ static int migrate(const char *command, enum queue_kind to, bool gives_up)
     const struct migrating watch = {tell_now_and_then, &told};
     if (!session_prepare(&session, command))
         return session.code;
-    bool good = gives_up ? queue_migrate_give_up(session.config, &watch, &done, &why)
+    bool good = gives_up ? queue_migrate_give_up(session.config, gone, &watch, &done, &why)
                          : queue_migrate(session.config, to, &watch, &done, &why);
     if (good && gives_up)
         print_given_up(&done);
@@ -79,20 +79,22 @@ static int migrate(const char *command, enum queue_kind to, bool gives_up)
 int command_queue_migrate(int argc, char **argv)
 {
     const char *to = NULL;
-    bool gives_up = false;
-    const struct option_spec specs[] = {{"--to", &to, NULL}, {"--give-up", NULL, &gives_up}};
-    if (!options_read(argc, argv, specs, 2, NULL))
+    bool gives_up = false, gone = false;
+    const struct option_spec specs[] = {{"--to", &to, NULL}, {"--give-up", NULL, &gives_up}, {"--gone", NULL, &gone}};
+    if (!options_read(argc, argv, specs, 3, NULL))
         return COMMAND_USAGE;
     if (gives_up && to != NULL)
         return options_wrong(argv[0], "--give-up undoes what --to has begun: give one of them");
+    if (gone && !gives_up)
+        return options_wrong(argv[0], "--gone belongs to --give-up");
     if (gives_up)
-        return migrate(argv[0], QUEUE_SQLITE, true);
+        return migrate(argv[0], QUEUE_SQLITE, true, gone);
     if (to == NULL)
         return options_wrong(argv[0], "to which queue? --to postgresql, or --to sqlite");
     bool is_sqlite = strcmp(to, "sqlite") == 0;
     if (!is_sqlite && strcmp(to, "postgresql") != 0)
         return options_wrong(argv[0], "--to %.60s? A queue can be moved to postgresql, and to sqlite", to);
-    return migrate(argv[0], is_sqlite ? QUEUE_SQLITE : QUEUE_POSTGRESQL, false);
+    return migrate(argv[0], is_sqlite ? QUEUE_SQLITE : QUEUE_POSTGRESQL, false, false);
 }
 
 static void print_place(void *context, const char *words)

@@ -191,9 +191,9 @@ bool queue_migrate(const struct config *config, enum queue_kind to, const struct
 
 /* Undoes a migration that was begun and is not done, whichever way: what has arrived is removed there, unless it is an
  * identity, and the queue that was to be moved is as it was. Killed or failed at any point, it goes on when it is
- * called again, and queue_migrate, too. done: what was removed; from, to: as they were. Returns false with the reason.
- */
-bool queue_migrate_give_up(const struct config *config, const struct migrating *watch, struct migrated *done,
+ * called again, and queue_migrate, too. done: what was removed; from, to: as they were. gone: opens a database whose
+ * other side is on another machine, which is gone for good; refused without. Returns false with the reason. */
+bool queue_migrate_give_up(const struct config *config, bool gone, const struct migrating *watch, struct migrated *done,
                            struct error *why);
 
 /* Checks the queue's integrity and calls report for each fault. Returns true when the check itself worked; *faults

@@ -1,6 +1,9 @@
-/* queue_migrate of inspect.h. The queue that leaves is marked first, and changes no more; so whatever moment the
- * process is killed at, the next call finds in the other queue how far it came, and goes on there. The marks at the
- * end: the old queue has left, then the new one is open. */
+/* queue_migrate of inspect.h. Both queues are marked before anything is copied, so whatever moment the process is
+ * killed at, the next call finds in the new queue how far it came, and goes on there. At the end the old queue has
+ * left, then the new one is open.
+ *
+ * The state directory is marked first, and is the last to lose its mark: so of a database that is marked with a number
+ * the other side is the state directory with that number, and nobody else's, on whichever machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,51 +12,9 @@
 #include "queue/inspect.h"
 #include "queue/migration.h"
 
-/* ---- cargo ---- */
-
-bool cargo_add(struct cargo *cargo, const struct cargo_row *row)
-{
-    if (cargo->count == cargo->capacity) {
-        size_t capacity = cargo->capacity == 0 ? 64 : cargo->capacity * 2;
-        struct cargo_row *at = realloc(cargo->at, capacity * sizeof *at);
-        if (at == NULL)
-            return false;
-        cargo->at = at;
-        cargo->capacity = capacity;
-    }
-    const char *reason = row->reason == NULL ? "" : row->reason;
-    buffer_append(&cargo->texts, reason, strlen(reason) + 1);
-    buffer_append(&cargo->texts, row->body, row->length);
-    if (cargo->texts.failed)
-        return false;
-    cargo->at[cargo->count++] = *row;
-    return true;
-}
-
-void cargo_finish(struct cargo *cargo)
-{
-    const char *text = cargo->texts.data;
-    for (size_t i = 0; i < cargo->count; i++) {
-        cargo->at[i].reason = text;
-        cargo->at[i].body = text + strlen(text) + 1;
-        text = cargo->at[i].body + cargo->at[i].length;
-    }
-}
-
-void cargo_clear(struct cargo *cargo)
-{
-    cargo->count = 0;
-    buffer_clear(&cargo->texts);
-}
-
-void cargo_free(struct cargo *cargo)
-{
-    free(cargo->at);
-    buffer_free(&cargo->texts);
-    *cargo = (struct cargo){.count = 0};
-}
-
 /* ---- marks ---- */
+
+static const struct migration_mark no_mark = {.state = MIGRATION_NONE};
 
 void migration_words(const struct migration_mark *mark, struct error *why)
 {
@@ -66,13 +27,15 @@ void migration_words(const struct migration_mark *mark, struct error *why)
         break;
     case MIGRATION_LEAVES:
         error_set(why,
-                  "this queue is being moved; it will be %.200s. If that was interrupted, call `closecrm.fcgi queue "
-                  "migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate --give-up`, which undoes it",
+                  "this queue is being moved; it will be %.200s. If that was interrupted, call where it was begun "
+                  "`closecrm.fcgi queue migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate "
+                  "--give-up`, which undoes it",
                   mark->place, mark->command);
         break;
     case MIGRATION_RECEIVES:
+    case MIGRATION_ARRIVED:
         error_set(why,
-                  "a queue is being moved to here; it was %.200s. If that was interrupted, call on that machine "
+                  "a queue is being moved to here; it was %.200s. If that was interrupted, call where it was begun "
                   "`closecrm.fcgi queue migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate "
                   "--give-up`, which undoes it",
                   mark->place, mark->command);
@@ -115,6 +78,8 @@ struct course {
     const struct migrating *watch;
     struct migrated *done;
     struct cargo cargo;
+    bool has_arrived; /* anything but identities */
+    bool gone;        /* the operator says that the other side is */
 };
 
 /* After each step. */
@@ -216,63 +181,115 @@ static struct migration_mark make_mark(const struct course *course, enum migrati
     return mark;
 }
 
-/* Makes the target ready for a new migration, or finds it ready for this one. */
-static bool begin_receiving(struct course *course, struct error *why)
+/* Marks a side, and empties one that had left before. */
+static bool begin_side(struct course *course, struct side *side, int64_t number, struct error *why)
 {
-    struct side *to = &course->to;
-    int64_t number = course->from.mark.number;
-    if (to->mark.state == MIGRATION_RECEIVES && to->mark.number == number)
-        return true;
-    if (to->mark.state != MIGRATION_NONE && to->mark.state != MIGRATION_LEFT) {
-        migration_words(&to->mark, why);
+    bool receives = side == &course->to;
+    if (receives && side->mark.state == MIGRATION_LEFT && !side->engine->empty(side->state, why))
         return false;
-    }
-    if (to->mark.state == MIGRATION_LEFT && !to->engine->empty(to->state, why))
-        return false;
-    struct migration_mark mark = make_mark(course, MIGRATION_RECEIVES, number, course->from.engine);
-    return to->engine->last_letter(to->state, &mark.letters, why) && set_mark(course, to, &mark, why);
+    struct migration_mark mark = make_mark(course, receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES, number,
+                                           receives ? course->from.engine : course->to.engine);
+    return (!receives || side->engine->last_letter(side->state, &mark.letters, why)) &&
+           set_mark(course, side, &mark, why);
 }
 
-static bool begin_leaving(struct course *course, struct error *why)
+static bool is_marked(const struct side *side)
 {
-    struct side *from = &course->from;
-    int64_t number = 0;
-    enum migration_state other = course->to.mark.state;
-    if (from->mark.state == MIGRATION_LEAVES || (from->mark.state == MIGRATION_LEFT && other == MIGRATION_RECEIVES))
-        return true;
-    if (from->mark.state != MIGRATION_NONE || other == MIGRATION_LEAVES || other == MIGRATION_RECEIVES) {
-        migration_words(from->mark.state != MIGRATION_NONE ? &from->mark : &course->to.mark, why);
+    return side->mark.state == MIGRATION_LEAVES || side->mark.state == MIGRATION_RECEIVES;
+}
+
+/* Whether both sides have the marks of one migration. */
+static bool is_begun(const struct course *course)
+{
+    const struct migration_mark *from = &course->from.mark, *to = &course->to.mark;
+    return (from->state == MIGRATION_LEAVES || from->state == MIGRATION_LEFT) &&
+           (to->state == MIGRATION_RECEIVES || to->state == MIGRATION_ARRIVED) && from->number == to->number;
+}
+
+static bool note_arrived(struct course *course, const char *source, enum cargo_part part, struct error *why)
+{
+    struct cargo_place place;
+    bool good = course->to.engine->arrived(course->to.state, source, part, &place, why);
+    course->has_arrived = course->has_arrived || (good && place.id != 0 && part >= CARGO_LETTERS);
+    return good;
+}
+
+/* Whether nothing but identities is in the state directory, which receives. So it is while the database is not marked:
+ * the migration was killed between the two marks, or between the two ends of giving it up. */
+static bool has_nothing(struct course *course, struct error *why)
+{
+    course->has_arrived = false;
+    if (!each_part(course, note_arrived, why))
         return false;
-    }
-    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
+    if (course->has_arrived)
+        error_set(why,
+                  "the queue was being moved to here, and that was given up on another machine, or the database is "
+                  "another one now: what is in the database counts. If it is the right one, remove queue.db and what "
+                  "begins with queue.db- in %.200s",
+                  course->config->state_dir);
+    return !course->has_arrived;
+}
+
+static bool may_begin(struct course *course, const struct side *local, const struct side *shared, struct error *why)
+{
+    enum migration_state role = local == &course->to ? MIGRATION_RECEIVES : MIGRATION_LEAVES;
+    const struct side *marked = is_marked(shared)                               ? shared
+                                : is_marked(local) && local->mark.state != role ? local
+                                                                                : NULL;
+    if (marked == NULL && course->from.mark.state == MIGRATION_LEFT)
+        marked = &course->from;
+    if (marked == NULL)
+        return local->mark.state != MIGRATION_RECEIVES || has_nothing(course, why);
+    migration_words(&marked->mark, why);
+    return false;
+}
+
+static bool begin(struct course *course, struct error *why)
+{
+    bool to_local = course->to.engine == &sqlite_migration;
+    struct side *local = to_local ? &course->to : &course->from, *shared = to_local ? &course->from : &course->to;
+    int64_t number = local->mark.number & INT64_MAX;
+    if (is_begun(course))
+        return true;
+    if (!may_begin(course, local, shared, why))
+        return false;
+    if (!is_marked(local) && getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
         error_set(why, "the kernel gives no random number");
         return false;
     }
-    struct migration_mark mark = make_mark(course, MIGRATION_LEAVES, number & INT64_MAX, course->to.engine);
-    return set_mark(course, from, &mark, why);
+    number &= INT64_MAX;
+    return (is_marked(local) || begin_side(course, local, number, why)) && begin_side(course, shared, number, why);
 }
 
-/* After it the new queue may be opened. */
+/* After it the new queue may be opened. A database that has left may be emptied by another machine's migration at once:
+ * so a state directory knows before that it has all. */
 static bool finish(struct course *course, struct error *why)
 {
-    struct migration_mark left = course->from.mark;
+    struct migration_mark left = course->from.mark, arrived = course->to.mark;
     left.state = MIGRATION_LEFT;
+    arrived.state = MIGRATION_ARRIVED;
+    if (course->to.engine == &sqlite_migration && course->to.mark.state != MIGRATION_ARRIVED &&
+        !set_mark(course, &course->to, &arrived, why))
+        return false;
     if (course->from.mark.state != MIGRATION_LEFT && !set_mark(course, &course->from, &left, why))
         return false;
-    return set_mark(course, &course->to, &(struct migration_mark){.state = MIGRATION_NONE}, why);
+    return set_mark(course, &course->to, &no_mark, why);
 }
 
 static bool migrate(struct course *course, struct error *why)
 {
     if (!open_side(&course->from, course->config, why) || !open_side(&course->to, course->config, why))
         return false;
-    bool left = course->from.mark.state == MIGRATION_LEFT;
+    bool left = course->from.mark.state == MIGRATION_LEFT, arrived = course->to.mark.state == MIGRATION_ARRIVED;
     if (left && course->to.mark.state == MIGRATION_NONE) {
         course->done->was_done = true;
+        snprintf(course->done->to, sizeof course->done->to, "%s", course->from.mark.place);
         return true;
     }
-    return begin_leaving(course, why) && begin_receiving(course, why) && each_part(course, count_arrived, why) &&
-           (left || each_part(course, move_part, why)) && finish(course, why);
+    if (arrived && !is_begun(course)) /* the database has another queue by now */
+        return set_mark(course, &course->to, &no_mark, why);
+    return begin(course, why) && each_part(course, count_arrived, why) &&
+           (left || arrived || each_part(course, move_part, why)) && finish(course, why);
 }
 
 /* ---- giving it up ---- */
@@ -321,54 +338,72 @@ static bool take_part_back(struct course *course, const char *source, enum cargo
     return good && tell(course, why);
 }
 
-/* Whether the queue at `from` is the one that was to be moved to `to`. */
-static bool is_leaving(const struct side *from, const struct side *to)
-{
-    return from->mark.state == MIGRATION_LEAVES ||
-           (from->mark.state == MIGRATION_LEFT && to->mark.state == MIGRATION_RECEIVES &&
-            from->mark.number == to->mark.number);
-}
-
-static bool find_leaving(struct course *course, struct error *why)
+static void turn(struct course *course)
 {
     struct side other = course->from;
-    if (!is_leaving(&course->from, &course->to)) {
-        course->from = course->to;
-        course->to = other;
-    }
-    if (is_leaving(&course->from, &course->to))
-        return true;
-    const struct side *receives = course->from.mark.state == MIGRATION_RECEIVES ? &course->from : &course->to;
-    if (receives->mark.state == MIGRATION_RECEIVES)
-        migration_words(&receives->mark, why); /* another machine's */
-    else
-        error_set(why, "no queue is being moved: there is nothing to give up");
+    course->from = course->to;
+    course->to = other;
+}
+
+/* The queue that leaves has not changed. It may not be taken for one that has left while the other one is emptied. */
+static bool undo(struct course *course, struct error *why)
+{
+    bool to_local = course->to.engine == &sqlite_migration;
+    struct side *from = &course->from, *local = to_local ? &course->to : from, *shared = to_local ? from : &course->to;
+    struct migration_mark leaves = from->mark, receives = course->to.mark;
+    leaves.state = MIGRATION_LEAVES;
+    receives.state = MIGRATION_RECEIVES;
+    return (from->mark.state == MIGRATION_LEAVES || set_mark(course, from, &leaves, why)) &&
+           (course->to.mark.state == MIGRATION_RECEIVES || set_mark(course, &course->to, &receives, why)) &&
+           each_part(course, take_part_back, why) && set_mark(course, shared, &no_mark, why) &&
+           set_mark(course, local, &no_mark, why);
+}
+
+/* Of a database whose other side is on another machine, or was. */
+static bool end_other(struct course *course, struct side *shared, struct error *why)
+{
+    struct error words;
+    if (course->gone)
+        return set_mark(course, shared, &no_mark, why);
+    migration_words(&shared->mark, &words);
+    error_set(why, "%.400s; where that machine is gone for good: `closecrm.fcgi queue migrate --give-up --gone`",
+              words.text);
     return false;
 }
 
-/* The queue that leaves has not changed. It may not be taken for one that has left while the other one is emptied, and
- * is opened last. */
+/* Of one that has not begun on both sides, or was given up on one. */
+static bool give_up_half(struct course *course, struct error *why)
+{
+    if (course->to.engine != &sqlite_migration)
+        turn(course);
+    struct side *local = &course->to, *shared = &course->from;
+    if (is_marked(shared))
+        return end_other(course, shared, why);
+    if (!is_marked(local)) {
+        error_set(why, local->mark.state == MIGRATION_ARRIVED
+                           ? "all of it has arrived here, and the database has another queue by now: `closecrm.fcgi "
+                             "queue migrate --to sqlite` ends it"
+                           : "no queue is being moved: there is nothing to give up");
+        return false;
+    }
+    return (local->mark.state != MIGRATION_RECEIVES || has_nothing(course, why)) &&
+           set_mark(course, local, &no_mark, why);
+}
+
 static bool give_up(struct course *course, struct error *why)
 {
-    const struct migration_mark none = {.state = MIGRATION_NONE};
     if (!open_side(&course->from, course->config, why) || !open_side(&course->to, course->config, why)) {
         error_prefix(why, "both queues are needed for that; where a database is gone for good name an empty one in "
                           "queue_url: ");
         return false;
     }
-    if (!find_leaving(course, why))
-        return false;
-    struct side *from = &course->from, *to = &course->to;
-    struct migration_mark leaves = from->mark;
-    leaves.state = MIGRATION_LEAVES;
+    if (!is_begun(course))
+        turn(course);
+    bool begun = is_begun(course), stays = begun || course->from.mark.state == MIGRATION_LEAVES;
+    const struct side *from = stays ? &course->from : &course->to, *to = stays ? &course->to : &course->from;
     from->engine->place(course->config, course->done->from);
     to->engine->place(course->config, course->done->to);
-    if (from->mark.state != MIGRATION_LEAVES && !set_mark(course, from, &leaves, why))
-        return false;
-    if (to->mark.state == MIGRATION_RECEIVES && to->mark.number == from->mark.number &&
-        (!each_part(course, take_part_back, why) || !set_mark(course, to, &none, why)))
-        return false;
-    return set_mark(course, from, &none, why);
+    return begun ? undo(course, why) : give_up_half(course, why);
 }
 
 /* One queue is moved to one other: what waits in a source's own database would be left behind. */
@@ -388,36 +423,39 @@ static bool is_one_database(const struct config *config, struct error *why)
     return true;
 }
 
-static bool with_both(const struct config *config, enum queue_kind to, bool (*act)(struct course *, struct error *),
-                      const struct migrating *watch, struct migrated *done, struct error *why)
+static bool with_both(struct course *course, const struct config *config, enum queue_kind to,
+                      bool (*act)(struct course *, struct error *), struct migrated *done, struct error *why)
 {
-    struct course course = {.config = config, .watch = watch, .done = done};
     *done = (struct migrated){.events = 0};
-    course.to.engine = sides[to];
-    course.from.engine = sides[to == QUEUE_SQLITE ? QUEUE_POSTGRESQL : QUEUE_SQLITE];
-    if (course.to.engine == NULL || course.from.engine == NULL) {
+    course->config = config;
+    course->done = done;
+    course->to.engine = sides[to];
+    course->from.engine = sides[to == QUEUE_SQLITE ? QUEUE_POSTGRESQL : QUEUE_SQLITE];
+    if (course->to.engine == NULL || course->from.engine == NULL) {
         error_set(why, "this program was built without queue = postgresql: Debian's package and the bundle have it");
         return false;
     }
     if (!is_one_database(config, why))
         return false;
-    course.from.engine->place(config, done->from);
-    course.to.engine->place(config, done->to);
-    bool good = act(&course, why);
-    cargo_free(&course.cargo);
-    close_side(&course.to);
-    close_side(&course.from);
+    course->from.engine->place(config, done->from);
+    course->to.engine->place(config, done->to);
+    bool good = act(course, why);
+    cargo_free(&course->cargo);
+    close_side(&course->to);
+    close_side(&course->from);
     return good;
 }
 
 bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
                    struct migrated *done, struct error *why)
 {
-    return with_both(config, to, migrate, watch, done, why);
+    struct course course = {.watch = watch};
+    return with_both(&course, config, to, migrate, done, why);
 }
 
-bool queue_migrate_give_up(const struct config *config, const struct migrating *watch, struct migrated *done,
+bool queue_migrate_give_up(const struct config *config, bool gone, const struct migrating *watch, struct migrated *done,
                            struct error *why)
 {
-    return with_both(config, QUEUE_POSTGRESQL, give_up, watch, done, why);
+    struct course course = {.watch = watch, .gone = gone};
+    return with_both(&course, config, QUEUE_POSTGRESQL, give_up, done, why);
 }

@@ -78,6 +78,7 @@ enum migration_state {
     MIGRATION_RECEIVES, /* a queue is being moved to here */
     MIGRATION_LEAVES,   /* this queue is being moved */
     MIGRATION_LEFT,     /* it was moved */
+    MIGRATION_ARRIVED,  /* as RECEIVES, of a state directory: all of it has, and the other one may have left */
 };
 
 #define MIGRATION_PLACE 320

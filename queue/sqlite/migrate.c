@@ -146,7 +146,9 @@ static void *sqlite_side_open(const struct config *config, struct error *why)
 
 static void sqlite_side_place(const struct config *config, char out[static MIGRATION_PLACE])
 {
-    snprintf(out, MIGRATION_PLACE, "in the state directory %.280s", config->state_dir);
+    char host[64] = "";
+    gethostname(host, sizeof host - 1);
+    snprintf(out, MIGRATION_PLACE, "in the state directory %.200s on %.60s", config->state_dir, host);
 }
 
 /* ---- marks ---- */

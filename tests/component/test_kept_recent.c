@@ -118,7 +118,7 @@ static bool get(size_t i, uint64_t number)
 
 static void each_machine_shows_the_events_of_all(void)
 {
-    uint64_t number[MACHINES];
+    uint64_t number[MACHINES] = {0};
     begin_machines();
     for (size_t i = 0; i < MACHINES; i++)
         add(i, i + 1, "lead_1", (int64_t)i * 1000);

@@ -115,8 +115,10 @@ static int move_and_kill(enum queue_kind to)
         CU_ASSERT_EQUAL_FATAL(code, KILLED);
         if (kills > 0 && move_is_over(from, to))
             continue;
-        refuses(from, "moved");
-        if (kills > 0)
+        /* the state directory is marked first */
+        if (kills > 0 || to == QUEUE_POSTGRESQL)
+            refuses(from, "moved");
+        if (kills > 0 || to == QUEUE_SQLITE)
             refuses(to, "a queue is being moved to here");
     }
     return RUNS;
@@ -160,7 +162,7 @@ static int give_up_in_child(int steps)
         struct error why = {0};
         struct migrated done;
         const struct migrating watch = {die_at_last, &steps};
-        bool good = queue_migrate_give_up(&made.config, &watch, &done, &why);
+        bool good = queue_migrate_give_up(&made.config, false, &watch, &done, &why);
         if (!good)
             fprintf(stderr, "%s\n", why.text);
         _exit(good ? 0 : 1);
@@ -221,6 +223,139 @@ static void what_was_begun_can_be_given_up(void)
     give_up_after_each_step(QUEUE_SQLITE);
 }
 
+/* By a process of its own, as the command is. */
+static void refused(enum queue_kind to, const char *words)
+{
+    struct error why = {0};
+    int ends[2], status = -1;
+    CU_ASSERT_FATAL(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct migrated done;
+        const struct migrating watch = {NULL, NULL};
+        bool good = queue_migrate(&made.config, to, &watch, &done, &why);
+        ssize_t n = write(ends[1], why.text, sizeof why.text);
+        _exit(good || n < 0);
+    }
+    close(ends[1]);
+    ssize_t n = read(ends[0], why.text, sizeof why.text - 1);
+    close(ends[0]);
+    CU_ASSERT(n > 0 && child > 0 && waitpid(child, &status, 0) == child);
+    CU_ASSERT_EQUAL(status, 0);
+    check(strstr(why.text, words) != NULL, "%s: %s", words, why.text);
+}
+
+/* In the state directory of another machine. */
+static void try_on_the_other_machine(void)
+{
+    path_join(state, directory, "other-machine");
+    move_in_child(QUEUE_SQLITE, 0); /* it was done where only the last mark lacks */
+    CU_ASSERT_EQUAL(give_up_in_child(0), 1);
+    made.config.queue = QUEUE_SQLITE;
+    struct queue *queue = queue_rig_open(&made);
+    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").accepted, 0);
+    queue_close(queue);
+    path_join(state, directory, "machine");
+}
+
+/* What one machine has begun no other one goes on with, or gives up: each would have the same events. */
+static void another_machine_keeps_its_hands_off(void)
+{
+    int steps = 2;
+    use_new("machines");
+    fill();
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
+    made.config.queue = QUEUE_POSTGRESQL;
+    char *before = all_of_it();
+    struct queue *there = queue_rig_open(&made);
+    struct counts was = queue_rig_counts(there, "one");
+    queue_close(there);
+    path_join(state, directory, "machine");
+    for (; steps < RUNS && move_in_child(QUEUE_SQLITE, steps) != 0 && !move_is_over(QUEUE_POSTGRESQL, QUEUE_SQLITE);
+         steps++) {
+        try_on_the_other_machine();
+        CU_ASSERT_EQUAL(give_up_in_child(0), 0);
+        made.config.queue = QUEUE_POSTGRESQL;
+        char *now = all_of_it();
+        CU_ASSERT_STRING_EQUAL(now, before);
+        free(now);
+    }
+    check(steps > 10 && steps < RUNS, "it was killed after %d steps", steps);
+    made.config.queue = QUEUE_SQLITE;
+    struct queue *queue = queue_rig_open(&made);
+    struct counts counts = queue_rig_counts(queue, "one"); /* letters have other numbers after all that */
+    queue_close(queue);
+    check(counts.accepted == was.accepted && counts.waiting == was.waiting && counts.dead == was.dead,
+          "%llu accepted, %llu waiting, %llu dead", (unsigned long long)counts.accepted,
+          (unsigned long long)counts.waiting, (unsigned long long)counts.dead);
+    free(before);
+}
+
+/* A database that has left is free for another machine's queue, also before the first one knows that all is done. */
+static void a_database_that_has_left_is_free(void)
+{
+    int steps = 2;
+    struct error why = {0}, ignored;
+    bool owned;
+    use_new("first-machine");
+    fill();
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
+    made.config.queue = QUEUE_POSTGRESQL;
+    char *before = all_of_it();
+    for (bool left = false; !left && steps < RUNS; steps++) {
+        CU_ASSERT_EQUAL_FATAL(move_in_child(QUEUE_SQLITE, 1), KILLED);
+        made.config.queue = QUEUE_POSTGRESQL;
+        struct queue *queue = queue_open(&made.config, &why);
+        left = !queue_is_owned(queue, &owned, &ignored, &why) && strstr(why.text, "this queue was moved") != NULL;
+        queue_close(queue);
+    }
+    refuses(QUEUE_SQLITE, "a queue is being moved to here");
+    path_join(state, directory, "another");
+    made.config.queue = QUEUE_SQLITE;
+    fill();
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
+    path_join(state, directory, "first-machine");
+    CU_ASSERT_EQUAL(give_up_in_child(0), 1);
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 0), 0);
+    made.config.queue = QUEUE_SQLITE;
+    char *there = all_of_it();
+    CU_ASSERT_STRING_EQUAL(there, before);
+    free(there);
+    free(before);
+}
+
+static bool give_up_without_the_other(void)
+{
+    struct error why = {0};
+    struct migrated done;
+    bool good = queue_migrate_give_up(&made.config, true, &(struct migrating){NULL, NULL}, &done, &why);
+    check(good, "the database is opened: %s", why.text);
+    return good;
+}
+
+static void a_machine_that_is_gone_holds_nothing_up(void)
+{
+    use_new("stays");
+    fill();
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
+    made.config.queue = QUEUE_POSTGRESQL;
+    char *before = all_of_it();
+    path_join(state, directory, "gone");
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 9), KILLED);
+    path_join(state, directory, "stays-too");
+    refused(QUEUE_SQLITE, "call where it was begun");
+    CU_ASSERT_TRUE(give_up_without_the_other());
+    made.config.queue = QUEUE_POSTGRESQL;
+    char *now = all_of_it();
+    CU_ASSERT_STRING_EQUAL(now, before);
+    path_join(state, directory, "gone"); /* it comes back */
+    refused(QUEUE_SQLITE, "was given up on another machine");
+    CU_ASSERT_EQUAL(give_up_in_child(0), 1);
+    refuses(QUEUE_SQLITE, "a queue is being moved to here");
+    free(now);
+    free(before);
+}
+
 static void what_was_moved_before_is_reported_too(void)
 {
     struct error why = {0};
@@ -275,29 +410,6 @@ static void a_replay_belongs_to_its_letter(void)
     letters_free(&letters);
     queue_close(queue);
 }
-
-/* By a process of its own, as the command is. */
-static void refused(enum queue_kind to, const char *words)
-{
-    struct error why = {0};
-    int ends[2], status = -1;
-    CU_ASSERT_FATAL(pipe(ends) == 0);
-    pid_t child = fork();
-    if (child == 0) {
-        struct migrated done;
-        const struct migrating watch = {NULL, NULL};
-        bool good = queue_migrate(&made.config, to, &watch, &done, &why);
-        ssize_t n = write(ends[1], why.text, sizeof why.text);
-        _exit(good || n < 0);
-    }
-    close(ends[1]);
-    ssize_t n = read(ends[0], why.text, sizeof why.text - 1);
-    close(ends[0]);
-    CU_ASSERT(n > 0 && child > 0 && waitpid(child, &status, 0) == child);
-    CU_ASSERT_EQUAL(status, 0);
-    check(strstr(why.text, words) != NULL, "%s: %s", words, why.text);
-}
-
 static void a_queue_in_use_is_not_moved(void)
 {
     use_new("used");
@@ -388,6 +500,9 @@ void suite_queue_migrate(void)
     static CU_TestInfo tests[] = {
         {"it goes there and back, whatever is killed", it_goes_there_and_back_whatever_is_killed},
         {"what was begun can be given up", what_was_begun_can_be_given_up},
+        {"another machine keeps its hands off", another_machine_keeps_its_hands_off},
+        {"a database that has left is free", a_database_that_has_left_is_free},
+        {"a machine that is gone holds nothing up", a_machine_that_is_gone_holds_nothing_up},
         {"what was moved before is reported, too", what_was_moved_before_is_reported_too},
         {"a replay belongs to its letter", a_replay_belongs_to_its_letter},
         {"a queue in use is not moved", a_queue_in_use_is_not_moved},
