@@ -193,6 +193,11 @@ const char *config_url_host(const char *url, char out[static URL_HOST]);
  * sent does not leave the machine. */
 bool config_host_is_loopback(const char *host);
 
+/* The first parameter of a queue_url, of those that PostgreSQL's documentation has, that is_known does not know; NULL:
+ * none. What is returned is the documentation's word, not a part of the address, and may be told. */
+const char *config_queue_url_unknown(const char *url, bool (*is_known)(const char *name, const void *context),
+                                     const void *context);
+
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);
 

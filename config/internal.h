@@ -82,6 +82,17 @@ const char *key_variable(const struct key *key, bool from_file, char out[static 
  * end. */
 const char *value_word(const char **rest, size_t *length);
 
+/* Whether a value looks like an address, in which a password may be, or a part of one that has a password. is_path:
+ * it stands where a path is wanted, which may have most of an address's signs. */
+bool value_is_address(const char *text, bool is_path);
+
+/* What is said of a value that is an address and must not be, behind what it must be. */
+#define NO_ADDRESS "not an address (which is not shown, for a password may be in it)"
+
+/* types.c: "one of sqlite, none": the choices of a key of type_choice. Returns out. */
+#define CHOICES_SIZE 200
+const char *key_choices(const struct key *key, char out[static CHOICES_SIZE]);
+
 /* Appends a copy of a word. Returns false when memory is out. */
 bool strings_append(struct strings *strings, const char *word, size_t length);
 

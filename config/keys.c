@@ -199,6 +199,8 @@ static void print_value(const struct config *config, const struct key *key, size
         print_secret(config, key, source, out);
     else if (key->type->list)
         print_list(config, key, source, out);
+    else if (key->type == &type_command && value_is_address(setting->value, true))
+        fprintf(out, "%.*s ..., with an address in it", (int)strcspn(setting->value, " \t"), setting->value);
     else
         fputs(setting->value, out);
 }

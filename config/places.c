@@ -78,6 +78,10 @@ bool places_find(const char *named, const char *home, const char *standard, char
     *path = NULL;
     bool is_named = named != NULL && named[0] != '\0';
     char in_home[PATH_MAX] = "";
+    if (is_named && value_is_address(named, true)) {
+        error_set(why, "--config, or CLOSECRM_CONFIG, must name a file, " NO_ADDRESS);
+        return false;
+    }
     if (home != NULL)
         snprintf(in_home, sizeof in_home, "%s/" IN_HOME, home);
     const char *const places[] = {is_named ? named : in_home, is_named ? "" : standard};

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define EXAMPLE "postgresql://USER:PASSWORD@HOST/DATABASE"
-#define MISSPELT 2 /* letters: a name that differs in more is no misspelling */
+#define NAME_SIZE 128 /* of a parameter, most of it in %XX */
+#define MISSPELT 2    /* letters: a name that differs in more is no misspelling */
 
 /* Instead of a list of values. */
 static const char a_number[] = "a number", a_file[] = "a file";
@@ -300,6 +301,25 @@ static bool read_parameters(struct address *address, char *text, struct error *w
         take_parameter(address, parameter->name, value);
     }
     return true;
+}
+
+const char *config_queue_url_unknown(const char *url, bool (*is_known)(const char *name, const void *context),
+                                     const void *context)
+{
+    const char *next;
+    for (const char *at = strchr(url, '?'); at != NULL; at = next) {
+        char name[NAME_SIZE];
+        size_t length = strcspn(++at, "=&");
+        next = strchr(at, '&');
+        if (length >= sizeof name) /* percents and all: none of the names is so long */
+            continue;
+        memcpy(name, at, length);
+        name[length] = '\0';
+        const struct parameter *parameter = percents_are_good(name) ? find_parameter(decode(name)) : NULL;
+        if (parameter != NULL && !is_known(parameter->name, context))
+            return parameter->name;
+    }
+    return NULL;
 }
 
 /* ---- the whole ---- */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 const char *setting_spelling(const struct setting *setting, char out[static SPELLING_SIZE])
 {
@@ -58,15 +59,34 @@ static bool scope_allows(const struct config *config, const struct setting *sett
     return true;
 }
 
+/* What was set before at the same place; a list's values may stand in lines and in a file, too. */
 static const struct setting *earlier(const struct config *config, const struct setting *setting)
 {
     for (size_t i = 0; i < config->settings; i++) {
         const struct setting *other = &config->setting[i];
         if (other->key == setting->key && other->section == setting->section &&
-            (other->line > 0) == (setting->line > 0) && (other->file != NULL) == (setting->file != NULL))
+            (other->line > 0) == (setting->line > 0) &&
+            (!setting->key->type->list || (other->file != NULL) == (setting->file != NULL)))
             return other;
     }
     return NULL;
+}
+
+/* KEY and KEY_file, one of which would count in silence. */
+static void refuse_both(const struct setting *setting, const struct setting *other, struct error *why)
+{
+    char value[VARIABLE_SIZE], file[VARIABLE_SIZE], line[32] = "";
+    const struct key *key = setting->key;
+    bool from_environment = setting->line == 0;
+    key_variable(key, false, value);
+    key_variable(key, true, file);
+    if (!from_environment) {
+        snprintf(value, sizeof value, "%s", key->name);
+        snprintf(file, sizeof file, "%s_file", key->name);
+        snprintf(line, sizeof line, " in line %d", other->line);
+    }
+    error_set(why, "says what %s%s says, and one of them counts: %s %s if the file is right, else %s",
+              other->file != NULL ? file : value, line, from_environment ? "unset" : "remove", value, file);
 }
 
 /* Refuses duplicates, except for the lines of a list; environment variables are unique anyway. */
@@ -75,7 +95,9 @@ static bool stands_once(const struct config *config, const struct setting *setti
     const struct setting *other = earlier(config, setting);
     if (other == NULL || (setting->key->type->list && setting->file == NULL && setting->line > 0))
         return true;
-    if (setting->line > 0)
+    if ((other->file != NULL) != (setting->file != NULL))
+        refuse_both(setting, other, why);
+    else if (setting->line > 0)
         error_set(why, "stands twice, here and in line %d, and has one value: remove one", other->line);
     else
         error_set(why, "is set twice: unset one");
@@ -144,6 +166,47 @@ bool value_is_good(const struct key *key, const char *value, struct error *why)
     return good;
 }
 
+/* ---- addresses in the wrong place ---- */
+
+/* Whether reasons, and what prints the configuration, never show this key's values: an address may be one, or be in it.
+ */
+static bool is_never_shown(const struct key *key)
+{
+    return key->secret || key->type == &type_url || key->type == &type_api_url || key->type == &type_command;
+}
+
+/* What to do with an address that stands here. */
+static void advise_on_address(const struct key *key, const char *text, bool is_path, struct error *advice)
+{
+    bool is_file = strncasecmp(text, "file:", 5) == 0, is_http = strncasecmp(text, "http", 4) == 0;
+    if (key->type == &type_queue_url || key->type == &type_webhook_url)
+        error_set(advice, "it goes into %s, or into the file that is named here", key->name);
+    else if (is_path && is_file)
+        error_set(advice, "leave out file://");
+    else if (is_file || is_http)
+        error_set(advice, "a data plane's goes into data_plane_url");
+    else
+        error_set(advice, "a database's goes into queue_url, with queue = postgresql");
+}
+
+/* Refuses an address where there can be none, before anything shows the value, as reasons, `check` and the log do. The
+ * one place where that is decided, for all keys. */
+static bool is_no_address(const struct key *key, const char *text, bool from_file, struct error *why)
+{
+    struct error advice;
+    char must[CHOICES_SIZE];
+    bool is_path = from_file || key->type->path;
+    if ((!from_file && is_never_shown(key)) || !value_is_address(text, is_path))
+        return true;
+    advise_on_address(key, text, is_path, &advice);
+    if (key->choices != NULL)
+        key_choices(key, must);
+    else
+        snprintf(must, sizeof must, "a %s", is_path ? "path" : key->type->noun);
+    error_set(why, "must be %s, " NO_ADDRESS ": %s", must, advice.text);
+    return false;
+}
+
 /* ---- adding ---- */
 
 static bool append_setting(struct config *config, const struct setting *setting)
@@ -160,6 +223,8 @@ static bool append_setting(struct config *config, const struct setting *setting)
 static bool take_value(const struct config *config, struct setting *setting, const char *text, bool from_file,
                        struct error *why)
 {
+    if (!is_no_address(setting->key, text, from_file, why))
+        return refuse_setting(config, setting, why);
     bool is_path = from_file || setting->key->type->path;
     char *value = is_path ? resolve(config, text, why) : strdup(text);
     if (value == NULL) {

@@ -71,18 +71,24 @@ static bool duration_parse(const struct key *key, const char *text, void *base, 
 
 /* ---- one text ---- */
 
+const char *key_choices(const struct key *key, char out[static CHOICES_SIZE])
+{
+    int used = 0;
+    for (size_t i = 0; key->choices[i] != NULL && used < CHOICES_SIZE; i++)
+        used += snprintf(out + used, CHOICES_SIZE - (size_t)used, "%s%s", i == 0 ? "one of " : ", ", key->choices[i]);
+    return out;
+}
+
 static bool choice_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    char all[200] = "";
+    char all[CHOICES_SIZE];
     for (unsigned i = 0; key->choices[i] != NULL; i++) {
         if (strcmp(text, key->choices[i]) == 0) {
             memcpy(key_field(key, base), &i, sizeof i);
             return true;
         }
-        size_t used = strlen(all);
-        snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : ", ", key->choices[i]);
     }
-    error_set(why, "must be one of %s, not \"%.40s\"", all, text);
+    error_set(why, "must be %s, not \"%.40s\"", key_choices(key, all), text);
     return false;
 }
 

@@ -330,6 +330,14 @@ size_t value_control(const char *text, size_t length)
     return 0;
 }
 
+bool value_is_address(const char *text, bool is_path)
+{
+    if (strstr(text, "://") != NULL || strstr(text, "password=") != NULL)
+        return true;
+    const char *colon = strchr(text, ':'); /* USER:PASSWORD@HOST */
+    return colon != NULL && strchr(colon, '@') != NULL && !(is_path && text[0] == '/' && text[1] != '/');
+}
+
 /* ---- The types of the keys that are for watching: a password, and a command with its arguments. ---- */
 
 #define PASSWORD_LEAST 8   /* minimum length: the page is open to the internet */
@@ -425,7 +433,7 @@ static bool command_parse(const struct key *key, const char *text, void *base, s
     if (!add_words(words, text, why))
         return false;
     const char *program = words->at[0];
-    if (program == NULL || program[0] != '/')
+    if (program == NULL || program[0] != '/' || value_is_address(program, true))
         error_set(why, "must begin with the whole path of a program, such as /usr/local/bin/tell-me");
     else if (access(program, X_OK) != 0)
         error_set(why, "names %.300s, which cannot be executed: %s", program, strerror(errno));

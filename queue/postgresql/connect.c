@@ -122,16 +122,45 @@ static enum pg_outcome wrong(struct pg_session *session, const char *words)
     return PG_WRONG;
 }
 
+static bool is_known(const char *name, const void *options)
+{
+    if (strcmp(name, "ssl") == 0) /* in an address only; libpq makes it sslmode */
+        return true;
+    for (const PQconninfoOption *option = options; option->keyword != NULL; option++) {
+        if (strcmp(option->keyword, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* libpq has not read queue_url. Its own words may quote a password: they are left out. */
+static enum pg_outcome refuse_url(struct pg_session *session)
+{
+    int version = PQlibVersion();
+    PQconninfoOption *known = PQconninfoParse("postgresql://", NULL);
+    const char *name = known == NULL ? NULL : config_queue_url_unknown(session->config->queue_url, is_known, known);
+    if (name != NULL)
+        error_set(
+            &session->why,
+            "queue_url has the parameter %s, which this machine's libpq %d.%d is too old for: remove it there, or "
+            "install a newer libpq (package libpq5 or postgresql-libs)",
+            name, version / 10000, version % 10000);
+    else
+        error_set(&session->why,
+                  "queue_url cannot be read by this machine's libpq %d.%d: postgresql://USER:PASSWORD@HOST/DATABASE, "
+                  "with %%XX for what has a meaning in addresses",
+                  version / 10000, version % 10000);
+    PQconninfoFree(known);
+    return PG_WRONG;
+}
+
 static enum pg_outcome connect_anew(struct pg_session *session)
 {
     char *fault = NULL;
     PQconninfoOption *given = PQconninfoParse(session->config->queue_url, &fault);
     if (given == NULL) {
-        PQfreemem(fault); /* it may quote a password */
-        error_set(&session->why,
-                  "queue_url cannot be read: postgresql://USER:PASSWORD@HOST/DATABASE, with %%XX for what "
-                  "has a meaning in addresses");
-        return PG_WRONG;
+        PQfreemem(fault);
+        return refuse_url(session);
     }
     bool complete = is_complete(given);
     if (complete)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/postgresql/libpq.h"
 #include "tests/suites.h"
 #include "tests/support/appender.h"
 #include "tests/support/check.h"
@@ -331,12 +332,15 @@ static void an_address_that_cannot_be_used_is_said(void)
         const char *url, *words;
     } rows[] = {
         {"postgresql:///database?host=/nowhere", "must name host, user and database"},
-        {"postgresql://user@host/database?unknown=1", "queue_url cannot be read"},
+        {"postgresql://user@host/database?unknown=1", "queue_url cannot be read by this machine's libpq "},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         snprintf(engine.url, sizeof engine.url, "%s", rows[i].url);
         queue_rig_refused(&made, QUEUE_BROKEN, rows[i].words);
     }
+    snprintf(engine.url, sizeof engine.url, "postgresql://user@host/database?ssl=true&oauth%%5Fscope=s3cr3t");
+    if (PQlibVersion() < 180000)
+        queue_rig_refused(&made, QUEUE_BROKEN, "queue_url has the parameter oauth_scope, which this machine's libpq ");
     snprintf(engine.url, sizeof engine.url, "postgresql://user@/database?host=/nowhere");
     queue_rig_refused(&made, QUEUE_UNKNOWN, "No such file or directory");
 }

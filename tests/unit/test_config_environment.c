@@ -75,6 +75,12 @@ static void environment_mistakes(void)
          "environment: CLOSECRM_SIGNATURE_KEY must be 64 hexadecimal digits, as Close gave it; this one has 2"},
         {WHOLE, "CLOSECRM_WRITE_KEY_FILE=key",
          "environment: CLOSECRM_WRITE_KEY_FILE: ~/key: cannot be read: No such file or directory"},
+        {WHOLE, "CLOSECRM_QUEUE=postgresql://u:s3cr3t@h/d",
+         "environment: CLOSECRM_QUEUE must be one of sqlite, none, postgresql, not an address (which is not shown, for "
+         "a password may be in it): a database's goes into queue_url, with queue = postgresql"},
+        {WHOLE, "CLOSECRM_QUEUE_URL_FILE=postgresql://u:s3cr3t@h/d",
+         "environment: CLOSECRM_QUEUE_URL_FILE must be a path, not an address (which is not shown, for a password may "
+         "be in it): it goes into queue_url, or into the file that is named here"},
         {URL "[source a]\nwrite_key = x\n", "CLOSECRM_WRITE_KEY=y",
          "environment: CLOSECRM_WRITE_KEY cannot say which source it means, for " AT
          "2 begins [source a]: write it there"},
@@ -111,6 +117,14 @@ static void set_twice(void)
 {
     char *const environment[] = {"CLOSECRM_LANES=4", "CLOSECRM_LANES=5", NULL};
     CU_ASSERT_TRUE(refuses(WHOLE, environment, "environment: CLOSECRM_LANES is set twice: unset one"));
+    char *const both[] = {"CLOSECRM_QUEUE_URL_FILE=/nowhere", "CLOSECRM_QUEUE_URL=postgresql://u:p@h/d", NULL};
+    char *const other[] = {"CLOSECRM_QUEUE_URL=postgresql://u:p@h/d", "CLOSECRM_QUEUE_URL_FILE=/nowhere", NULL};
+    CU_ASSERT_TRUE(refuses(WHOLE, both,
+                           "environment: CLOSECRM_QUEUE_URL_FILE: /nowhere: cannot be read: No such file or "
+                           "directory"));
+    CU_ASSERT_TRUE(refuses(WHOLE, other,
+                           "environment: CLOSECRM_QUEUE_URL_FILE says what CLOSECRM_QUEUE_URL says, and one of them "
+                           "counts: unset CLOSECRM_QUEUE_URL if the file is right, else CLOSECRM_QUEUE_URL_FILE"));
 }
 
 void suite_config_environment(void)

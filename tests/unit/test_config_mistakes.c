@@ -160,6 +160,63 @@ static void values(void)
     check_all(mistakes, sizeof mistakes / sizeof *mistakes);
 }
 
+#define ADDRESS "postgresql://u:s3cr3t@h/d"
+#define HIDDEN ", not an address (which is not shown, for a password may be in it): "
+#define TO_QUEUE_URL HIDDEN "a database's goes into queue_url, with queue = postgresql"
+
+/* An address in the place of another value is no more shown than where it belongs. */
+static void addresses_in_the_wrong_place(void)
+{
+    static const struct mistake mistakes[] = {
+        {"queue = " ADDRESS "\n", AT "1: queue must be one of sqlite, none, postgresql" TO_QUEUE_URL},
+        {"queue = POSTGRES://u:s3cr3t@h\n", AT "1: queue must be one of sqlite, none, postgresql" TO_QUEUE_URL},
+        {"queue = u:s3cr3t@h/d\n", AT "1: queue must be one of sqlite, none, postgresql" TO_QUEUE_URL},
+        {"queue = host=h password=s3cr3t\n", AT "1: queue must be one of sqlite, none, postgresql" TO_QUEUE_URL},
+        {"log_level = " ADDRESS "\n", AT "1: log_level must be one of error, warn, info, debug" TO_QUEUE_URL},
+        {"lanes = " ADDRESS "\n", AT "1: lanes must be a number" TO_QUEUE_URL},
+        {"lanes = https://h/s3cr3t\n", AT "1: lanes must be a number" HIDDEN "a data plane's goes into data_plane_url"},
+        {"max_body = " ADDRESS "\n", AT "1: max_body must be a size" TO_QUEUE_URL},
+        {"dedupe_window = " ADDRESS "\n", AT "1: dedupe_window must be a duration" TO_QUEUE_URL},
+        {"keep = lead.*,\n  " ADDRESS "\n", AT "2: keep must be a list of events" TO_QUEUE_URL},
+        {"remove = " ADDRESS "\n", AT "1: remove must be a list of members" TO_QUEUE_URL},
+        {"include = " ADDRESS "\n", AT "1: include must be a list of members" TO_QUEUE_URL},
+        {"traits = " ADDRESS "\n", AT "1: traits must be a list of custom fields" TO_QUEUE_URL},
+        {WHOLE "state_dir = " ADDRESS "\n", AT "4: state_dir must be a path" TO_QUEUE_URL},
+        {WHOLE "state_dir = u:s3cr3t@h/d\n", AT "4: state_dir must be a path" TO_QUEUE_URL},
+        {"ca_file = " ADDRESS "\n", AT "1: ca_file must be a path" TO_QUEUE_URL},
+        {"ca_file = file:///etc/ca.pem\n", AT "1: ca_file must be a path" HIDDEN "leave out file://"},
+        {"queue_url_file = " ADDRESS "\n",
+         AT "1: queue_url_file must be a path" HIDDEN "it goes into queue_url, or into the file that is named here"},
+        {"alert_webhook_url_file = https://h/s3cr3t\n",
+         AT "1: alert_webhook_url_file must be a path" HIDDEN
+            "it goes into alert_webhook_url, or into the file that is named here"},
+        {"write_key_file = " ADDRESS "\n", AT "1: write_key_file must be a path" TO_QUEUE_URL},
+        {"alert_command = /" ADDRESS "\n",
+         AT "1: alert_command must begin with the whole path of a program, such as /usr/local/bin/tell-me"},
+    };
+    check_all(mistakes, sizeof mistakes / sizeof *mistakes);
+}
+
+static void a_value_and_its_file(void)
+{
+    static const struct {
+        const char *key, *value;
+    } pairs[] = {{"queue_url", "postgresql://u:p@h/d"},
+                 {"close_api_key", "api_1"},
+                 {"admin_password", "correct horse"},
+                 {"alert_webhook_url", "https://h/x"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const char *key = pairs[i].key;
+        char text[300], reason[300];
+        snprintf(text, sizeof text, WHOLE "%s = %s\n%s_file = /nowhere\n", key, pairs[i].value, key);
+        snprintf(reason, sizeof reason,
+                 AT "5: %s_file says what %s in line 4 says, and one of them counts: remove %s if the file is right, "
+                    "else %s_file",
+                 key, key, key, key);
+        CU_ASSERT_TRUE(refuses(text, NULL, reason));
+    }
+}
+
 static void sections(void)
 {
     static const struct mistake mistakes[] = {
@@ -302,6 +359,8 @@ void suite_config_mistakes(void)
     static CU_TestInfo tests[] = {
         {"in a line", lines},
         {"in a value", values},
+        {"an address in the wrong place is not shown", addresses_in_the_wrong_place},
+        {"a value, and a file with it", a_value_and_its_file},
         {"in a section", sections},
         {"in the whole", whole},
         {"two sources with one signature key, in either case of its digits", signature_keys_in_either_case},

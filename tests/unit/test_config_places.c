@@ -39,6 +39,9 @@ static void places_in_their_order(void)
     CU_ASSERT_STRING_EQUAL(why.text,
                            "--config, or CLOSECRM_CONFIG, names ~/named, but there is no such file: write it, "
                            "or name no file");
+    CU_ASSERT_FALSE(places_find("postgresql://u:s3cr3t@h/d", folder.path, standard, &path, &why));
+    CU_ASSERT_STRING_EQUAL(why.text, "--config, or CLOSECRM_CONFIG, must name a file, not an address (which is not "
+                                     "shown, for a password may be in it)");
 
     folder_write(&folder, "named", "", 0, 0600);
     CU_ASSERT_TRUE(places_find(named, folder.path, standard, &path, &why));

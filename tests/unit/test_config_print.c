@@ -117,6 +117,20 @@ static void sections(void)
     free(text);
 }
 
+/* The address that a command is given may be as secret as alert_webhook_url. */
+static void addresses_of_commands_are_not_shown(void)
+{
+    char *const nothing[] = {NULL};
+    char *text = printed(WHOLE "alert_command = /bin/true -a https://u:s3cr3t@h/\n", nothing);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(text, "\nalert_command = /bin/true ..., with an address in it  (~/closecrm.conf:4)\n"));
+    CU_ASSERT_PTR_NULL(strstr(text, "s3cr3t"));
+    free(text);
+    text = printed(WHOLE "alert_command = /bin/true -a u@h\n", nothing);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nalert_command = /bin/true -a u@h  (~/closecrm.conf:4)\n"));
+    free(text);
+}
+
 static void table_of_keys(void)
 {
     char *text = NULL;
@@ -252,6 +266,7 @@ void suite_config_print(void)
         {"the sample needs three lines", sample_needs_three_lines},
         {"the sample's sections", sample_with_sections},
         {"the sample's placeholders are refused", sample_must_be_filled_in},
+        {"an address in a command is not shown", addresses_of_commands_are_not_shown},
         CU_TEST_INFO_NULL,
     };
     suite_add("config print", NULL, NULL, tests);

@@ -197,6 +197,30 @@ static void nearest_names(void)
     }
 }
 
+static bool is_not_context(const char *name, const void *context)
+{
+    return strcmp(name, context) != 0;
+}
+
+static void unknown_parameters(void)
+{
+    static const struct {
+        const char *url, *unknown, *found;
+    } urls[] = {
+        {"postgresql://u:p@h/d", "user", NULL},
+        {"postgresql://u:p@h/d?require_auth=none", "require_auth", "require_auth"},
+        {"postgresql://u:p@h/d?sslmode=require&require%5Fauth=none", "require_auth", "require_auth"},
+        {"postgresql://u:p@h/d?sslmode=require_auth", "require_auth", NULL},
+        {"postgresql://u:p@h/d?s3cr3t=x&sslmode=require", "s3cr3t", NULL},
+        {"postgresql://u:p@h/d?%zz=x&&=&sslmode", "sslmode", "sslmode"},
+        {"postgresql://u:p@h/d?", "sslmode", NULL},
+    };
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        const char *found = config_queue_url_unknown(urls[i].url, is_not_context, urls[i].unknown);
+        CU_ASSERT_STRING_EQUAL(found == NULL ? "" : found, urls[i].found == NULL ? "" : urls[i].found);
+    }
+}
+
 /* A row that contradicts itself would be found by its first user. */
 static void defaults_are_in_range(void)
 {
@@ -219,6 +243,7 @@ void suite_config_values(void)
         {"a data plane's URL is taken, without slashes at its end", good_urls},
         {"what is no data plane's URL is refused, and not shown", bad_urls},
         {"the nearest name of a key, and none when nothing is near", nearest_names},
+        {"a parameter of queue_url that is not known is found", unknown_parameters},
         {"every key's default is in its range", defaults_are_in_range},
         CU_TEST_INFO_NULL,
     };
