@@ -173,7 +173,7 @@ static const struct command commands[] = {
      "running program has taken on that configuration (its log says so, some seconds after the file was saved):\n"
      "what it is sending at that moment would go twice. Interrupted, it goes on when it is called again.\n",
      command_queue_move},
-    {"queue migrate", "[--to ENGINE] [--give-up [--gone]]", "give the whole queue to the other kind of queue",
+    {"queue migrate", "[--to ENGINE] [--give-up] [--gone]", "give the whole queue to the other kind of queue",
      "ENGINE: postgresql (the database of queue_url) or sqlite (state_dir). Stop the program before, everywhere.\n"
      "Interrupted, it goes on when it is called again; until it is done neither queue works. Then set `queue`.\n\n"
      "  --give-up   undo one that is not done: what has arrived is removed again, and the queue is where it was\n"
