@@ -392,6 +392,14 @@ static void see_the_rest(void)
     RUN(&ran, NULL, "forget", "--lead", "lead_1", "--yes");
     CU_ASSERT_EQUAL(ran.code, 1);
     SAYS("forget: not looked into: source two");
+    RUN(&ran, NULL, "queue", "retry");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("queue retry: not looked into: source two: the database of queue_url cannot be used: ");
+    RUN(&ran, NULL, "queue", "retry", "--source", "two");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("source two: the database of queue_url cannot be used: ");
+    RUN(&ran, NULL, "queue", "retry", "--source", "one");
+    CU_ASSERT_EQUAL(ran.code, 0);
 }
 
 static void what_can_be_seen_is_shown_while_a_server_is_away(void)
