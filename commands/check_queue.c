@@ -174,6 +174,16 @@ static bool look_at_state(const struct config *config, size_t *wrong)
     return *wrong == 0;
 }
 
+/* Where the program has never run nobody has read the keys yet; it does when it starts, from where they were just
+ * looked for: nothing is missing. */
+static void leave_out_keys(struct facts *facts)
+{
+    for (size_t i = 0; i < facts->sources; i++) {
+        facts->source[i].signature = SIGNED_NEVER;
+        facts->source[i].keys.text[0] = '\0';
+    }
+}
+
 /* Facts of the queue, where it may be opened (opens); a server is tried in any case. *shows: it was looked into.
  * *is_there: as queue_try. */
 static struct facts *look_at_queue(struct checking *checking, bool opens, bool *shows, bool *is_there)
@@ -191,6 +201,8 @@ static struct facts *look_at_queue(struct checking *checking, bool opens, bool *
     facts_add_others(facts);
     if (facts != NULL && !opens)
         facts->setup = setup;
+    if (facts != NULL && !opens && works && !kept_is_known(config, NULL))
+        leave_out_keys(facts);
     if (facts != NULL && opens)
         configs_compare(config, NULL, &facts->configs);
     if (facts != NULL)

@@ -24,11 +24,12 @@ static bool ask_data_planes(const struct config *config, const struct source *on
     return all;
 }
 
-/* Returns false with the reason. */
-static bool tell_forwarder(const struct session *session, struct error *why)
+/* only: of this source's queue it must be known; NULL: of any. Returns false with the reason. */
+static bool tell_forwarder(const struct session *session, const struct source *only, struct error *why)
 {
     bool owned = false;
     struct error words = {0};
+    struct notes notes;
     char line[OWN_COMMAND];
     if (!forward_mended(session->config)) {
         error_set(why, "what waits is tried when its time comes: that it shall be now could not be noted in %.300s",
@@ -36,6 +37,10 @@ static bool tell_forwarder(const struct session *session, struct error *why)
         return false;
     }
     queue_wake(session->queue);
+    if (only != NULL && !queue_notes(session->queue, only->name, &notes, why)) {
+        error_prefix(why, "source %.64s: ", only->name);
+        return false;
+    }
     if (!queue_is_owned(session->queue, &owned, &words, why))
         return false;
     if (owned)
@@ -66,7 +71,11 @@ int command_queue_retry(int argc, char **argv)
     if (name == NULL || only != NULL) {
         queue_rest(session.queue);
         bool good = ask_data_planes(session.config, only);
-        code = tell_forwarder(&session, &why) ? (good ? COMMAND_OK : COMMAND_FAILED) : session_failed(argv[0], &why);
+        code = good ? COMMAND_OK : COMMAND_FAILED;
+        if (!tell_forwarder(&session, only, &why))
+            code = session_failed(argv[0], &why);
+        else if (only == NULL)
+            code = session_missed(&session, argv[0], code);
     }
     session_close(&session);
     return code;

@@ -208,12 +208,10 @@ static enum pg_outcome migrates(struct pg_session *session)
 static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult *setup)
 {
     if (PQntuples(setup) == 0)
-        return wrong(session, "the database's table closecrm.meta has no row: restore the dump anew");
+        return wrong(session, "the database's table closecrm.meta has no row: " PG_RESTORE);
     if (PQntuples(setup) > 1)
         return wrong(session,
-                     "a dump was restored while a program ran: closecrm.meta has several rows. Stop the program "
-                     "on all machines, and keep a dump of the database as it is, for what was accepted meanwhile "
-                     "is only there; then restore the older dump into an empty database");
+                     "a dump was restored while a program ran, for closecrm.meta has several rows: " PG_RESTORE);
     if (strcmp(PQgetvalue(setup, 0, 0), "yes") != 0)
         return wrong(session, POOLER);
     int version = (int)result_int(setup, 0, 1);

@@ -104,7 +104,12 @@ static enum pg_outcome describe(struct pg_session *session, struct queue_setup *
 bool pg_describe(void *state, struct queue_setup *setup, struct error *why)
 {
     struct pg_queue *queue = state;
-    return pg_look(queue, why) && pg_looked(queue, describe(&queue->look, setup), why);
+    bool again = false;
+    enum pg_outcome result;
+    do
+        result = pg_look(queue, NULL) ? describe(&queue->look, setup) : PG_LOST;
+    while (pg_look_again(queue, result, &again));
+    return pg_looked(queue, result, why);
 }
 
 bool pg_try(const struct config *config, struct queue_setup *setup, bool *is_there, struct error *why)

@@ -166,11 +166,10 @@ static enum pg_outcome wrong(struct pg_session *session, const struct error *why
 static enum pg_outcome lacks(struct pg_session *session, const char *names)
 {
     struct error why;
-    error_set(
-        &why,
-        "the database of queue_url lacks %.200s, which was dropped or renamed: put it back as it was; or stop the "
-        "program on all machines, drop the schema closecrm there, and restore it from a dump",
-        names);
+    error_set(&why,
+              "the database of queue_url lacks %.200s, which was dropped or renamed: put it back as it was; "
+              "or " PG_RESTORE,
+              names);
     return wrong(session, &why);
 }
 
@@ -273,7 +272,7 @@ static enum pg_outcome take_identity(struct pg_session *session, const PGresult 
     session->source_file = result_int(row, 0, SOURCE_FILE);
     if (found->origin[0] != '\0')
         return PG_DONE;
-    error_set(&why, "the database's table closecrm.kept has no row without a path: restore the dump anew");
+    error_set(&why, PG_KEPT_EMPTY);
     return wrong(session, &why);
 }
 

@@ -9,11 +9,18 @@
 #define LOOK_AGAIN_MS 1000 /* a connection that was silent for so long may be one to nobody */
 
 /* What is asked may take a minute, for it may count millions; whether the server is there at all shows soon. */
+static enum pg_outcome open_look(struct pg_queue *queue)
+{
+    if (queue->look.connection != NULL && clock_now() - queue->look.answered >= LOOK_AGAIN_MS) {
+        pg_session_text(&queue->look, "SELECT 1", ANSWER_MS);
+        pg_session_finish(&queue->look, NULL); /* the guard */
+    }
+    return pg_session_open(&queue->look);
+}
+
 bool pg_look(struct pg_queue *queue, struct error *why)
 {
-    if (queue->look.connection != NULL && clock_now() - queue->look.answered >= LOOK_AGAIN_MS)
-        pg_session_text(&queue->look, "SELECT 1", ANSWER_MS);
-    return pg_session_open(&queue->look) == PG_DONE || pg_session_failed(&queue->look, why);
+    return open_look(queue) == PG_DONE || pg_session_failed(&queue->look, why);
 }
 
 bool pg_looked(struct pg_queue *queue, enum pg_outcome result, struct error *why)
@@ -21,10 +28,31 @@ bool pg_looked(struct pg_queue *queue, enum pg_outcome result, struct error *why
     return result == PG_DONE || pg_session_failed(&queue->look, why);
 }
 
-/* The number of a source; 0: there is none. */
-static bool find_source(struct pg_queue *queue, const char *source, int32_t *number, struct error *why)
+bool pg_look_again(const struct pg_queue *queue, enum pg_outcome result, bool *again)
 {
-    return pg_look(queue, why) && pg_looked(queue, pg_session_number(&queue->look, source, false, number), why);
+    *again = !*again && result == PG_LOST && clock_now() - queue->look.answered < LOOK_AGAIN_MS;
+    return *again;
+}
+
+/* One statement that may be run twice. */
+static bool look_with(struct pg_queue *queue, enum statement statement, const struct params *params, PGresult **rows,
+                      struct error *why)
+{
+    bool again = false;
+    enum pg_outcome result;
+    do {
+        result = open_look(queue);
+        if (result == PG_DONE)
+            result = pg_session_run(&queue->look, statement, params, rows);
+    } while (pg_look_again(queue, result, &again));
+    return pg_looked(queue, result, why);
+}
+
+/* The number of a source; 0: there is none. */
+static enum pg_outcome find_source(struct pg_queue *queue, const char *source, int32_t *number)
+{
+    enum pg_outcome result = open_look(queue);
+    return result == PG_DONE ? pg_session_number(&queue->look, source, false, number) : result;
 }
 
 /* ---- counts ---- */
@@ -33,8 +61,7 @@ static bool pg_names(void *state, struct strings *names, struct error *why)
 {
     struct pg_queue *queue = state;
     PGresult *sources = NULL;
-    bool good =
-        pg_look(queue, why) && pg_looked(queue, pg_session_run(&queue->look, STATEMENT_SOURCES, NULL, &sources), why);
+    bool good = look_with(queue, STATEMENT_SOURCES, NULL, &sources, why);
     int count = good ? PQntuples(sources) : 0;
     names->at = calloc((size_t)count + 1, sizeof *names->at);
     for (int i = 0; names->at != NULL && i < count; i++) {
@@ -111,21 +138,26 @@ static bool pg_count(void *state, const char *source, struct counts *counts, str
     PGresult *row = NULL;
     int64_t retention = queue->config->dead_retention_ms;
     memset(counts, 0, sizeof *counts);
-    if (!pg_look(queue, why))
-        return false;
     params_text(&params, source);
     params_int8(&params, retention == 0 ? 0 : clock_unix_ms() - retention + letters_notice(retention));
-    enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_COUNTS, &params, &row);
-    if (result == PG_DONE && PQntuples(row) > 0)
+    bool good = look_with(queue, STATEMENT_COUNTS, &params, &row, why);
+    if (good && PQntuples(row) > 0)
         take_counts(row, retention, counts);
     PQclear(row);
-    return pg_looked(queue, result, why);
+    return good;
 }
 
 static bool pg_room(void *state, struct queue_room *room, struct error *why)
 {
     struct pg_queue *queue = state;
-    return pg_look(queue, why) && pg_looked(queue, room_read(&queue->look, queue->config, room), why);
+    bool again = false;
+    enum pg_outcome result;
+    do {
+        result = open_look(queue);
+        if (result == PG_DONE)
+            result = room_read(&queue->look, queue->config, room);
+    } while (pg_look_again(queue, result, &again));
+    return pg_looked(queue, result, why);
 }
 
 static bool pg_has_room(void *state, struct error *words)
@@ -141,15 +173,28 @@ static bool pg_look_known(void *state, const char *source, const struct identity
 {
     struct pg_queue *queue = state;
     int32_t number;
-    return find_source(queue, source, &number, why) &&
-           pg_looked(queue, read_known(&queue->look, queue->config, number, true, identities, count, known), why);
+    bool again = false;
+    enum pg_outcome result;
+    do {
+        result = find_source(queue, source, &number);
+        if (result == PG_DONE)
+            result = read_known(&queue->look, queue->config, number, true, identities, count, known);
+    } while (pg_look_again(queue, result, &again));
+    return pg_looked(queue, result, why);
 }
 
 static bool pg_read_notes(void *state, const char *source, struct notes *notes, struct error *why)
 {
     struct pg_queue *queue = state;
     int32_t number;
-    return find_source(queue, source, &number, why) && pg_looked(queue, read_notes(&queue->look, number, notes), why);
+    bool again = false;
+    enum pg_outcome result;
+    do {
+        result = find_source(queue, source, &number);
+        if (result == PG_DONE)
+            result = read_notes(&queue->look, number, notes);
+    } while (pg_look_again(queue, result, &again));
+    return pg_looked(queue, result, why);
 }
 
 /* application_name is "closecrm HOST PROCESS PURPOSE". */
@@ -171,15 +216,13 @@ static bool pg_is_owned(void *state, bool *owned, struct error *words, struct er
 {
     struct pg_queue *queue = state;
     PGresult *owners = NULL;
-    if (!pg_look(queue, why))
-        return false;
-    enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_OWNER, NULL, &owners);
-    *owned = result == PG_DONE && PQntuples(owners) > 0;
+    bool good = look_with(queue, STATEMENT_OWNER, NULL, &owners, why);
+    *owned = good && PQntuples(owners) > 0;
     error_set(words, "%s", *owned ? "" : "no process forwards now");
     for (int row = 0; *owned && row < PQntuples(owners); row++)
         add_owner(owners, row, words);
     PQclear(owners);
-    return pg_looked(queue, result, why);
+    return good;
 }
 
 /* ---- events, dead letters ---- */
@@ -189,10 +232,14 @@ int pg_list(void *state, const char *source, uint64_t after, size_t max_count, s
 {
     struct pg_queue *queue = state;
     int32_t number;
-    events_clear(found);
-    if (!find_source(queue, source, &number, why))
-        return -1;
-    enum pg_outcome result = read_next(&queue->look, number, after, max_count, max_bytes, found);
+    bool again = false;
+    enum pg_outcome result;
+    do {
+        events_clear(found);
+        result = find_source(queue, source, &number);
+        if (result == PG_DONE)
+            result = read_next(&queue->look, number, after, max_count, max_bytes, found);
+    } while (pg_look_again(queue, result, &again));
     return pg_looked(queue, result, why) ? (int)found->count : -1;
 }
 
@@ -218,19 +265,17 @@ static int pg_letters(void *state, const char *source, uint64_t after, size_t ma
     struct params params = {.count = 0};
     PGresult *rows = NULL;
     letters_clear(found);
-    if (!pg_look(queue, why))
-        return -1;
     params_int8(&params, (int64_t)after);
     params_text(&params, source);
     params_int8(&params, (int64_t)max_count);
     params_int8(&params, max_bytes > INT64_MAX ? INT64_MAX : (int64_t)max_bytes);
-    enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_LETTERS, &params, &rows);
-    int count = result == PG_DONE ? PQntuples(rows) : 0;
+    bool good = look_with(queue, STATEMENT_LETTERS, &params, &rows, why);
+    int count = good ? PQntuples(rows) : 0;
     for (int i = 0; i < count && take_letter(rows, i, found); i++)
         ;
     PQclear(rows);
     letters_finish(found);
-    if (!pg_looked(queue, result, why))
+    if (!good)
         return -1;
     if (count > 0 && found->count == 0)
         error_set(why, "out of memory");
@@ -305,15 +350,13 @@ static bool pg_check(void *state, void (*report)(void *context, const char *faul
     struct pg_queue *queue = state;
     PGresult *rows = NULL;
     *faults = 0;
-    if (!pg_look(queue, why))
-        return false;
-    enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_CHECK, NULL, &rows);
-    for (int i = 0; result == PG_DONE && i < PQntuples(rows); i++) {
+    bool good = look_with(queue, STATEMENT_CHECK, NULL, &rows, why);
+    for (int i = 0; good && i < PQntuples(rows); i++) {
         ++*faults;
         report(context, PQgetvalue(rows, i, 0));
     }
     PQclear(rows);
-    return pg_looked(queue, result, why);
+    return good;
 }
 
 static bool pg_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms,
@@ -339,7 +382,7 @@ static bool pg_probe(void *state, bool serves, struct error *why)
     struct params params = {.count = 0};
     (void)serves; /* no limit of this process's files concerns the server */
     params_int8(&params, clock_unix_ms());
-    return pg_look(queue, why) && pg_looked(queue, pg_session_run(&queue->look, STATEMENT_PROBE, &params, NULL), why);
+    return look_with(queue, STATEMENT_PROBE, &params, NULL, why);
 }
 
 const struct inspection postgresql_inspection = {

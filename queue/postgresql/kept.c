@@ -140,8 +140,7 @@ static bool take_rows(struct pg_kept *kept, struct copies *copies, const PGresul
     int count = PQntuples(rows);
     struct original *originals = count == 0 ? NULL : calloc((size_t)count, sizeof *originals);
     if (originals == NULL || !note_seen(kept, rows)) {
-        error_set(why, count == 0 ? "the database's table closecrm.kept has no row: restore the dump anew"
-                                  : "out of memory");
+        error_set(why, count == 0 ? PG_KEPT_EMPTY : "out of memory");
         free(originals);
         return false;
     }

@@ -14,14 +14,17 @@
 #define HEAR_AT_ONCE 256
 #define HEAR_MOST 40 /* times that many */
 
-static const char say_number[] = "UPDATE said SET version = version + 1 WHERE machine = ''";
+/* Of a table that somebody has emptied the clock is the number to begin with: beyond all that was heard before. */
+static const char say_number[] =
+    "INSERT INTO said AS s VALUES ('', '', (extract(epoch FROM clock_timestamp()) * 1000)::int8, 0, '')"
+    " ON CONFLICT (machine, name) DO UPDATE SET version = s.version + 1";
 static const char say_records[] =
     "INSERT INTO said AS s (machine, name, version, at, value)"
     " SELECT v.machine, v.name, n.version, (extract(epoch FROM clock_timestamp()) * 1000)::int8, v.value"
     " FROM said n, unnest($1::text[], $2::text[], $3::bytea[]) AS v (machine, name, value) WHERE n.machine = ''"
     " ON CONFLICT (machine, name) DO UPDATE SET version = excluded.version, at = excluded.at, value = excluded.value";
-static const char hear_origin[] = "SELECT encode(k.value, 'hex'), s.version FROM kept k, said s WHERE k.path = ''"
-                                  " AND s.machine = ''";
+static const char hear_origin[] = "SELECT encode(k.value, 'hex'), coalesce(s.version, 0) FROM kept k"
+                                  " LEFT JOIN said s ON s.machine = '' WHERE k.path = ''";
 /* What was said at once is heard at once, however much it is; `day` before `now`. */
 static const char hear_records[] =
     "SELECT machine, name, version, value FROM (SELECT * FROM said WHERE machine <> '' AND machine <> $1"
@@ -78,7 +81,7 @@ static enum pg_outcome begin(struct exchange *exchange)
         if (exchange->heard.version > result_int(origin, 0, 1))
             exchange->heard.version = 0;
     } else if (result == PG_DONE) {
-        error_set(&exchange->session->why, "the database's table closecrm.said has no row: restore the dump anew");
+        error_set(&exchange->session->why, PG_KEPT_EMPTY);
         result = PG_WRONG;
     }
     PQclear(origin);

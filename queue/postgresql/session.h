@@ -29,6 +29,12 @@
 #define LOCK_KEEPER 3  /* who keeps house at this moment */
 #define LOCK_SOURCE 16 /* and its number: its consumer lock */
 
+/* Advice where rows are missing, or twice: what was accepted since the dump is nowhere else. */
+#define PG_RESTORE                                                                                                     \
+    "stop the program on all machines, and keep a dump of the database as it is, for what was accepted meanwhile is "  \
+    "only there; then restore the older dump into an empty database"
+#define PG_KEPT_EMPTY "the database's table closecrm.kept has no row without a path: " PG_RESTORE
+
 /* What became of a transaction. */
 enum pg_outcome {
     PG_DONE,    /* committed, on every standby that synchronous_standby_names asks for */

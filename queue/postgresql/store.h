@@ -177,6 +177,11 @@ bool pg_look(struct pg_queue *queue, struct error *why);
 /* Of a call on it: true for PG_DONE, else false with the reason. */
 bool pg_looked(struct pg_queue *queue, enum pg_outcome result, struct error *why);
 
+/* Whether what may be done twice is to be tried once more (*again: false at first): its session was ended by the
+ * server, or by the guard, as where VACUUM FULL has written a table anew, and nothing is wrong. Not where nobody
+ * answered. */
+bool pg_look_again(const struct pg_queue *queue, enum pg_outcome result, bool *again);
+
 /* ---- identity.c ---- */
 
 bool pg_adopt(void *state, void (*tell)(void *context, const char *words), void *context, struct error *why);

@@ -223,8 +223,8 @@ static void a_database_that_can_be_used_is_left_as_it_is(void)
     configure(engine.url);
     RUN(&ran, NULL, "check");
     check(strstr(ran.out, "  database: PostgreSQL ") != NULL && strstr(ran.out, "  queue: none yet") != NULL &&
-              strstr(ran.out, "WRONG: the queue") == NULL,
-          "it is described: %s", ran.out);
+              strstr(ran.out, "WRONG") == NULL && ran.code == 0,
+          "it is described: %d, %s", ran.code, ran.out);
     RUN(&ran, NULL, "queue", "status");
     check(ran.code == 4 && strstr(ran.err, "there is no state directory") != NULL, "%d, %s", ran.code, ran.err);
     CU_ASSERT_FALSE(has_state());
@@ -245,6 +245,7 @@ static void each_server_is_tried(void)
     check(ran.code == 1 && strstr(ran.out, "source two: the database of queue_url cannot be used: ") != NULL &&
               strstr(ran.out, "(of source one)") != NULL,
           "%d, %s", ran.code, ran.out);
+    check(strstr(ran.out, "WRONG: source two: nothing is let in") != NULL, "%s", ran.out);
     CU_ASSERT_FALSE(has_tables());
     configuration_forget();
 }
@@ -391,6 +392,14 @@ static void see_the_rest(void)
     RUN(&ran, NULL, "forget", "--lead", "lead_1", "--yes");
     CU_ASSERT_EQUAL(ran.code, 1);
     SAYS("forget: not looked into: source two");
+    RUN(&ran, NULL, "queue", "retry");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("queue retry: not looked into: source two: the database of queue_url cannot be used: ");
+    RUN(&ran, NULL, "queue", "retry", "--source", "two");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("source two: the database of queue_url cannot be used: ");
+    RUN(&ran, NULL, "queue", "retry", "--source", "one");
+    CU_ASSERT_EQUAL(ran.code, 0);
 }
 
 static void what_can_be_seen_is_shown_while_a_server_is_away(void)

@@ -358,6 +358,48 @@ static void standbys_and_connections_are_told(void)
     reload("ALTER SYSTEM RESET synchronous_standby_names");
 }
 
+/* A table that is written anew is another file, and each session sees that by losing itself; nothing is wrong. */
+static void look_after(struct queue *queue, const char *sql)
+{
+    struct error why = {0};
+    struct counts counts;
+    struct strings names = {0};
+    struct queue_room room;
+    struct queue_setup setup = {.worry = {.text = ""}};
+    struct notes notes = {.tries = 0};
+    const uint64_t none = 1000;
+    size_t done;
+    check(queue_probe(queue, true, &why), "probe before %s: %s", sql, why.text);
+    ask(sql);
+    check(queue_probe(queue, true, &why), "probe after %s: %s", sql, why.text);
+    ask(sql);
+    check(queue_count(queue, "one", &counts, &why) && counts.waiting == 1, "count after %s: %s", sql, why.text);
+    ask(sql);
+    check(queue_names(queue, &names, &why) && names.count == 1, "names after %s: %s", sql, why.text);
+    queue_names_free(&names);
+    ask(sql);
+    check(queue_list(queue, "one", 0, 1, 1000, &found, &why) == 1, "list after %s: %s", sql, why.text);
+    ask(sql);
+    check(queue_room(queue, &room, &why), "room after %s: %s", sql, why.text);
+    ask(sql);
+    check(queue_describe(queue, &setup, &why), "describe after %s: %s", sql, why.text);
+    ask(sql);
+    check(queue_notes(queue, "one", &notes, &why), "notes after %s: %s", sql, why.text);
+    ask(sql);
+    usleep(1100000); /* then the connection is tried before anything is changed */
+    check(queue_discard(queue, &none, 1, &done, &why), "discard after %s: %s", sql, why.text);
+}
+
+static void who_looks_sees_nothing_of_a_session_that_ended(void)
+{
+    queue_rig_new(&engine, &made);
+    struct queue *queue = queue_rig_open(&made);
+    queue_rig_append(queue, "one", "first");
+    look_after(queue, "VACUUM FULL closecrm.source");
+    look_after(queue, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%looks'");
+    queue_close(queue);
+}
+
 void suite_queue_postgresql_faults(void)
 {
     static CU_TestInfo tests[] = {
@@ -366,6 +408,7 @@ void suite_queue_postgresql_faults(void)
         {"a full disk of the tables is said", a_full_disk_of_the_tables_is_said},
         {"a full disk of the log loses nothing", a_full_disk_of_the_log_loses_nothing},
         {"a slow line takes a large event", a_slow_line_takes_a_large_event},
+        {"who looks sees nothing of a session that ended", who_looks_sees_nothing_of_a_session_that_ended},
         {"standbys and connections are told", standbys_and_connections_are_told},
         CU_TEST_INFO_NULL,
     };

@@ -406,7 +406,9 @@ static void what_was_dropped_is_named(void)
     queue_rig_append(queue, "one", "one-first");
     queue_rig_append(queue, "two", "two-first");
     say("ALTER TABLE closecrm.known RENAME TO gone");
-    expect_words("lacks closecrm.known, which was dropped or renamed: put it back as it was");
+    expect_words("lacks closecrm.known, which was dropped or renamed: put it back as it was; or stop the program on "
+                 "all machines, "
+                 "and keep a dump of the database as it is");
     say("ALTER TABLE closecrm.gone RENAME TO known; ALTER TABLE closecrm.meta RENAME TO gone");
     expect_words("lacks closecrm.meta, which was dropped");
     say("ALTER TABLE closecrm.gone RENAME TO meta; ALTER TABLE closecrm.event RENAME TO gone");
@@ -421,9 +423,10 @@ static void what_was_dropped_is_named(void)
                            "two-first,two-again");
     say("INSERT INTO closecrm.meta SELECT * FROM closecrm.meta");
     CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + TRY_MS, &why), QUEUE_BROKEN);
-    expect_words("a dump was restored while a program ran: closecrm.meta has several rows");
+    expect_words("a dump was restored while a program ran, for closecrm.meta has several rows: stop");
     say("DELETE FROM closecrm.meta");
-    expect_words("closecrm.meta has no row: restore the dump anew");
+    expect_words(
+        "closecrm.meta has no row: stop the program on all machines, and keep a dump of the database as it is");
     CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + TRY_MS, &why), QUEUE_BROKEN);
     queue_close(queue);
 }
