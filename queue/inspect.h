@@ -92,9 +92,9 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struc
 
 /* A server that keeps the queue, for people; all "" where none does. */
 struct queue_setup {
-    char server[128];      /* what it is */
-    char copies[400];      /* on how many machines is what was answered 200 */
-    char connections[100]; /* how many it has, and how many are in use */
+    char server[500];      /* what it is, or each of them, as the next two */
+    char copies[1200];     /* on how many machines is what was answered 200 */
+    char connections[500]; /* how many it has, and how many are in use */
     struct error worry;    /* what somebody should change; "": nothing */
 };
 

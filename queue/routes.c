@@ -92,15 +92,20 @@ static bool add_routes(struct routes *routes, struct error *why)
 
 /* ---- trying ---- */
 
+/* Puts what is said of one more server behind what is there. */
+static void add_words(char *all, size_t size, const char *words, const char *source)
+{
+    size_t length = strlen(all);
+    snprintf(all + length, size - length, "%s%s (of source %.40s)", length == 0 ? "" : "; ", words, source);
+}
+
 void routes_add_setup(struct queue_setup *all, const struct queue_setup *one, const struct route *route)
 {
     const char *source = route->config.source[0].name;
     struct error before = all->worry;
-    if (all->server[0] == '\0') {
-        *all = *one;
-        snprintf(all->server, sizeof all->server, "%.70s (of source %.40s)", one->server, source);
-    }
-    all->worry = before;
+    add_words(all->server, sizeof all->server, one->server, source);
+    add_words(all->copies, sizeof all->copies, one->copies, source);
+    add_words(all->connections, sizeof all->connections, one->connections, source);
     if (one->worry.text[0] != '\0')
         error_set(&all->worry, "%.240s%ssource %.40s: %.200s", before.text, before.text[0] == '\0' ? "" : "; ", source,
                   one->worry.text);

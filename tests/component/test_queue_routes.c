@@ -109,7 +109,9 @@ static void each_source_is_in_its_database(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(words.text, "source one: process "));
     CU_ASSERT_PTR_NOT_NULL(strstr(words.text, "; source two: process "));
     CU_ASSERT_TRUE(queue_describe(looks, &setup, &why));
-    CU_ASSERT_PTR_NOT_NULL(strstr(setup.server, " (of source one)"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(setup.server, " (of source one); "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(setup.server, " (of source two)"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(setup.copies, " (of source two)")); /* one of them may have no standby */
     check(strstr(setup.worry.text, "source one: fsync") != NULL &&
               strstr(setup.worry.text, "; source two: fsync") != NULL,
           "the worries of both: %s", setup.worry.text); /* the tests' servers do not sync */
