@@ -273,10 +273,10 @@ static size_t say(void *context, struct kept_record records[KEPT_RECORDS])
     size_t count = 0;
     if (day || speaking->next_sum != speaking->sum)
         records[count++] = (struct kept_record){machine, NOW, speaking->now.data, speaking->now.length};
-    if (day)
+    if (day) {
         records[count++] = (struct kept_record){machine, DAY, speaking->day.data, speaking->day.length};
-    if (day)
         machines_forget_old(speaking->config);
+    }
     return count +
            saying_make(&speaking->saying, speaking->config, machine, now_ms, &speaking->recent, records + count);
 }
