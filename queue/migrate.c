@@ -224,8 +224,8 @@ static bool has_nothing(struct course *course, struct error *why)
     if (course->has_arrived)
         error_set(why,
                   "the queue was being moved to here, and that was given up on another machine, or the database is "
-                  "another one now: what is in the database counts. If it is the right one, remove queue.db and what "
-                  "begins with queue.db- in %.200s",
+                  "another one now: what is in the database counts. If it is the right one, move queue.db and what "
+                  "begins with queue.db- out of %.200s, and keep it: what waited there before is in it, too",
                   course->config->state_dir);
     return !course->has_arrived;
 }
@@ -248,7 +248,7 @@ static bool begin(struct course *course, struct error *why)
 {
     bool to_local = course->to.engine == &sqlite_migration;
     struct side *local = to_local ? &course->to : &course->from, *shared = to_local ? &course->from : &course->to;
-    int64_t number = local->mark.number & INT64_MAX;
+    int64_t number = local->mark.number;
     if (is_begun(course))
         return true;
     if (!may_begin(course, local, shared, why))
@@ -286,8 +286,10 @@ static bool migrate(struct course *course, struct error *why)
         snprintf(course->done->to, sizeof course->done->to, "%s", course->from.mark.place);
         return true;
     }
-    if (arrived && !is_begun(course)) /* the database has another queue by now */
+    if (arrived && !is_begun(course)) { /* the database has another queue by now */
+        course->done->was_done = true;
         return set_mark(course, &course->to, &no_mark, why);
+    }
     return begin(course, why) && each_part(course, count_arrived, why) &&
            (left || arrived || each_part(course, move_part, why)) && finish(course, why);
 }
@@ -359,6 +361,13 @@ static bool undo(struct course *course, struct error *why)
            set_mark(course, local, &no_mark, why);
 }
 
+/* Says which queue stays, and which one was to get it. */
+static void name_places(const struct course *course, const struct side *stays, const struct side *other)
+{
+    stays->engine->place(course->config, course->done->from);
+    other->engine->place(course->config, course->done->to);
+}
+
 /* Of a database whose other side is on another machine, or was. */
 static bool end_other(struct course *course, struct side *shared, struct error *why)
 {
@@ -377,6 +386,8 @@ static bool give_up_half(struct course *course, struct error *why)
     if (course->to.engine != &sqlite_migration)
         turn(course);
     struct side *local = &course->to, *shared = &course->from;
+    bool local_stays = local->mark.state == MIGRATION_LEAVES && !is_marked(shared);
+    name_places(course, local_stays ? local : shared, local_stays ? shared : local);
     if (is_marked(shared))
         return end_other(course, shared, why);
     if (!is_marked(local)) {
@@ -399,11 +410,10 @@ static bool give_up(struct course *course, struct error *why)
     }
     if (!is_begun(course))
         turn(course);
-    bool begun = is_begun(course), stays = begun || course->from.mark.state == MIGRATION_LEAVES;
-    const struct side *from = stays ? &course->from : &course->to, *to = stays ? &course->to : &course->from;
-    from->engine->place(course->config, course->done->from);
-    to->engine->place(course->config, course->done->to);
-    return begun ? undo(course, why) : give_up_half(course, why);
+    if (!is_begun(course))
+        return give_up_half(course, why);
+    name_places(course, &course->from, &course->to);
+    return undo(course, why);
 }
 
 /* One queue is moved to one other: what waits in a source's own database would be left behind. */

@@ -61,25 +61,6 @@ static void end_machines(void)
     }
 }
 
-static void exchange(size_t i)
-{
-    struct error why = {0};
-    struct kept_speaker speaker;
-    machines_speaker(&machine[i].config, &speaker);
-    struct kept *kept = kept_open(&machine[i].config, &why);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
-    check(kept_exchange(kept, &speaker, &why), "machine %zu exchanges: %s", i, why.text);
-    kept_close(kept);
-    speaker.close(speaker.context);
-}
-
-/* All say, then all hear. */
-static void exchange_all(void)
-{
-    for (size_t i = 0; i < 2 * MACHINES; i++)
-        exchange(i % MACHINES);
-}
-
 /* What people see on this machine; free with facts_free. */
 static struct facts *look(size_t i)
 {
@@ -137,7 +118,7 @@ static void each_machine_shows_the_sum(void)
         counters_nul_replaced(counters_of(counted[i], "acme"));
         counters_identify_refused(counters_of(counted[i], "acme"));
     }
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < MACHINES; i++) {
         struct facts *facts = look(i);
         const struct tally *tally = &facts->source[0].tally;
@@ -177,10 +158,10 @@ static void nothing_is_counted_twice(void)
     begin_machines();
     accept(0, "acme", 5, 29);
     accept(0, "acme", 5, 31);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     accept(0, "acme", 2, 0);
-    exchange_all();
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
+    webhook_rig_exchange_all(machine, MACHINES);
     struct facts *facts = look(1);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 12);
     facts_free(facts);
@@ -196,7 +177,7 @@ static void nothing_is_counted_twice(void)
         snprintf(text, sizeof text, "machine = %s\nfrom = %lld\nsum = 1\n", name, (long long)(now_ms / MINUTE - 40));
     temporary_write(machine[0].directory, "machines/said", 0600, text, (size_t)length);
     accept(0, "acme", 1, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     facts = look(1);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 13);
     CU_ASSERT_EQUAL(facts->source[0].tally.outcome[COUNTED_ACCEPTED], 13);
@@ -211,7 +192,7 @@ static void a_machine_that_begins_anew_is_another_one(void)
     struct error why;
     begin_machines();
     accept(0, "acme", 4, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     snprintf(before, sizeof before, "%s", counters_machine(counted[0]));
     counters_close(counted[0]);
     path_join(path, machine[0].directory, "counters.2");
@@ -221,7 +202,7 @@ static void a_machine_that_begins_anew_is_another_one(void)
     counted[0] = counters_open_all(&machine[0].config, &why);
     CU_ASSERT_STRING_NOT_EQUAL(counters_machine(counted[0]), before);
     accept(0, "acme", 1, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < MACHINES; i++) {
         struct facts *facts = look(i);
         CU_ASSERT_EQUAL(sum_of_day(facts, 0), 5);
@@ -253,7 +234,7 @@ static void the_machine_keeps_its_name(void)
     again = counters_open_all(&machine[0].config, &why);
     CU_ASSERT_STRING_NOT_EQUAL(counters_machine(again), "");
     counters_close(again);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     struct facts *facts = look(1);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 3);
     facts_free(facts);
@@ -275,7 +256,7 @@ static void without_the_database_the_last_figures_are_shown(void)
     struct kept_speaker speaker;
     begin_machines();
     accept(0, "acme", 4, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     process_stop(&engine.postgresql.server, PATIENCE_MS);
     machines_speaker(&machine[1].config, &speaker);
     struct kept *kept = kept_open(&machine[1].config, &why);
@@ -291,7 +272,7 @@ static void without_the_database_the_last_figures_are_shown(void)
         finds(facts, FINDING_MACHINES_UNHEARD, "2 other machines count is in the figures as it was 10 minutes ago"));
     facts_free(facts);
     CU_ASSERT_TRUE_FATAL(postgresql_begin(&engine.postgresql));
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     facts = look(0);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 5);
     CU_ASSERT_FALSE(finds(facts, FINDING_MACHINES_UNHEARD, ""));
@@ -306,7 +287,7 @@ static void what_another_release_says_is_left_out(void)
     char sql[1200];
     begin_machines();
     accept(0, "acme", 4, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         snprintf(sql, sizeof sql,
                  "INSERT INTO closecrm.said SELECT 'newer', 'now', version + 1, 0, convert_to(%s, 'UTF8') FROM"
@@ -319,7 +300,7 @@ static void what_another_release_says_is_left_out(void)
                  "UPDATE closecrm.said SET version = version + 1 WHERE machine = ''",
                  values[i]);
         postgresql_ask(engine.url, sql);
-        exchange(1);
+        webhook_rig_exchange(&machine[1]);
         struct facts *facts = look(1);
         CU_ASSERT_EQUAL(sum_of_day(facts, 0), 4);
         bool empty = i == 1; /* a file that says nothing is none */
@@ -351,7 +332,7 @@ static void much_that_is_said_at_once_is_heard(void)
         CU_ASSERT_TRUE(kept_say(kept, records, EACH, &why));
     }
     kept_close(kept);
-    exchange(1);
+    webhook_rig_exchange(&machine[1]);
     struct facts *facts = look(1);
     CU_ASSERT_EQUAL(facts->machines, 3 * EACH);
     facts_free(facts);
@@ -363,7 +344,7 @@ static void clocks_that_differ_do_no_harm(void)
 {
     begin_machines();
     accept(0, "acme", 3, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     now_ms -= 2 * MINUTE; /* of who looks */
     accept(1, "acme", 1, 0);
     struct facts *facts = look(1);
@@ -382,16 +363,16 @@ static void another_database_is_told_all_anew(void)
     begin_machines();
     accept(0, "acme", 3, 0);
     accept(1, "acme", 5, 50);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     CU_ASSERT_TRUE_FATAL(postgresql_database(&engine.postgresql, engine.url));
     for (size_t i = 0; i < MACHINES; i++)
         queue_rig_adopt(&machine[i].config);
-    exchange(0);
+    webhook_rig_exchange(&machine[0]);
     struct facts *facts = look(0);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 3);
     facts_free(facts);
-    exchange(1);
-    exchange(0);
+    webhook_rig_exchange(&machine[1]);
+    webhook_rig_exchange(&machine[0]);
     facts = look(0);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 8);
     facts_free(facts);
@@ -404,22 +385,22 @@ static void a_database_that_went_back_is_heard_anew(void)
 {
     begin_machines();
     accept(0, "acme", 3, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < 3; i++) {
         accept(0, "acme", 1, 0);
-        exchange_all();
+        webhook_rig_exchange_all(machine, MACHINES);
     }
     postgresql_ask(engine.url, "UPDATE closecrm.said SET version = 2");
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     accept(0, "acme", 1, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     struct facts *facts = look(1);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 7);
     facts_free(facts);
     postgresql_ask(engine.url, "TRUNCATE closecrm.said");
-    exchange(1); /* which has nothing to say */
+    webhook_rig_exchange(&machine[1]); /* which has nothing to say */
     accept(0, "acme", 1, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     facts = look(1);
     CU_ASSERT_EQUAL(sum_of_day(facts, 0), 8);
     facts_free(facts);
@@ -431,11 +412,11 @@ static void the_table_does_not_grow(void)
 {
     begin_machines();
     accept(0, "acme", 1, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     char before[64];
     snprintf(before, sizeof before, "%s",
              postgresql_ask(engine.url, "SELECT version FROM closecrm.said WHERE machine = ''"));
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     CU_ASSERT_STRING_EQUAL(postgresql_ask(engine.url, "SELECT version FROM closecrm.said WHERE machine = ''"), before);
     struct error why = {0};
     struct kept_speaker speaker;

@@ -60,24 +60,6 @@ static void end_machines(void)
     }
 }
 
-static void exchange(size_t i)
-{
-    struct error why = {0};
-    struct kept_speaker speaker;
-    machines_speaker(&machine[i].config, &speaker);
-    struct kept *kept = kept_open(&machine[i].config, &why);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
-    check(kept_exchange(kept, &speaker, &why), "machine %zu exchanges: %s", i, why.text);
-    kept_close(kept);
-    speaker.close(speaker.context);
-}
-
-static void exchange_all(void)
-{
-    for (size_t i = 0; i < 2 * MACHINES; i++)
-        exchange(i % MACHINES);
-}
-
 static void add(size_t i, uint64_t id, const char *lead, int64_t ago_ms)
 {
     char incoming[100], message[100];
@@ -122,7 +104,7 @@ static void each_machine_shows_the_events_of_all(void)
     begin_machines();
     for (size_t i = 0; i < MACHINES; i++)
         add(i, i + 1, "lead_1", (int64_t)i * 1000);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < MACHINES; i++) {
         CU_ASSERT_EQUAL_FATAL(look(i), MACHINES);
         for (size_t k = 0; k < MACHINES; k++) {
@@ -156,16 +138,16 @@ static void of_many_the_newest_are_said(void)
     begin_machines();
     for (uint64_t id = 1; id <= 500; id++)
         add(0, id, "lead_1", 1000 - (int64_t)id);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     CU_ASSERT_EQUAL(look(1), 10);
     CU_ASSERT_EQUAL(list[0].queue_id, 500);
     CU_ASSERT_EQUAL(list[9].queue_id, 491);
     for (uint64_t id = 501; id <= 800; id++) {
         add(0, id, "lead_1", 1000 - (int64_t)id);
         if (id % 5 == 0)
-            exchange(0);
+            webhook_rig_exchange(&machine[0]);
     }
-    exchange(1);
+    webhook_rig_exchange(&machine[1]);
     CU_ASSERT_EQUAL(look(1), RECENT_COUNT);
     CU_ASSERT_EQUAL(list[0].queue_id, 800);
     CU_ASSERT_EQUAL(list[RECENT_COUNT - 1].queue_id, 601);
@@ -182,12 +164,12 @@ static void a_machine_with_another_name_shows_each_once(void)
     struct error why;
     begin_machines();
     add(0, 1, "lead_1", 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     counters_close(counted[0]);
     path_join(path, machine[0].directory, "counters.2");
     unlink(path);
     counted[0] = counters_open_all(&machine[0].config, &why);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < MACHINES; i++)
         CU_ASSERT_EQUAL(look(i), 1);
     end_machines();
@@ -227,7 +209,7 @@ static void what_is_to_be_forgotten_is_erased_everywhere(void)
         add(i, 10 + i, LEAD, 100);
         add(i, 20 + i, "lead_Other", 50);
     }
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     add(1, 30, LEAD, 10);
     copy_name(2, copy);
     CU_ASSERT_TRUE(is_in(machine[0].directory, copy, SECRET));
@@ -239,7 +221,7 @@ static void what_is_to_be_forgotten_is_erased_everywhere(void)
     CU_ASSERT_EQUAL(count, 0);
     CU_ASSERT_TRUE(machines_recent_forget(&machine[0].config, "acme", LEAD, false, &count, &why));
     CU_ASSERT_EQUAL(count, MACHINES);
-    exchange(1); /* and 2 is away */
+    webhook_rig_exchange(&machine[1]); /* and 2 is away */
     CU_ASSERT_EQUAL(look(0), MACHINES);
     CU_ASSERT_EQUAL(look(1), MACHINES);
     CU_ASSERT_STRING_EQUAL(postgresql_ask(engine.url,
@@ -247,8 +229,8 @@ static void what_is_to_be_forgotten_is_erased_everywhere(void)
                                           " encode(value, 'escape')) > 0 OR position('" LEAD
                                           "' IN encode(value, 'escape')) > 0"),
                            "0");
-    exchange(2);
-    exchange_all();
+    webhook_rig_exchange(&machine[2]);
+    webhook_rig_exchange_all(machine, MACHINES);
     for (size_t i = 0; i < MACHINES; i++) {
         CU_ASSERT_EQUAL(look(i), MACHINES);
         CU_ASSERT_FALSE(is_in(machine[i].directory, "recent.2", SECRET));
@@ -266,7 +248,7 @@ static void a_queue_of_its_own_has_nothing_of_others(void)
     struct kept_speaker speaker;
     begin_machines();
     add(1, 1, LEAD, 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     copy_name(1, copy);
     CU_ASSERT_TRUE(is_in(machine[0].directory, copy, SECRET));
     machine[0].config.queue = QUEUE_SQLITE;
@@ -299,7 +281,7 @@ static void what_cannot_be_read_or_is_too_old_is_not_shown(void)
     begin_machines();
     add(0, 1, "lead_1", RECENT_AGE_MS + 60000);
     add(0, 2, "lead_1", 0);
-    exchange_all();
+    webhook_rig_exchange_all(machine, MACHINES);
     struct kept *kept = kept_open(&machine[0].config, &why);
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         const struct kept_record records[] = {{"other", "recent.1", values[i], strlen(values[i])},
@@ -307,7 +289,7 @@ static void what_cannot_be_read_or_is_too_old_is_not_shown(void)
                                               {"other", "recent.x", values[i], strlen(values[i])},
                                               {"other", "forget.1", values[i], strlen(values[i])}};
         CU_ASSERT_TRUE(kept_say(kept, records, 4, &why));
-        exchange(1);
+        webhook_rig_exchange(&machine[1]);
         CU_ASSERT_EQUAL(look(1), 1);
     }
     kept_close(kept);
@@ -321,7 +303,7 @@ static void a_record_may_be_cut_or_changed_anywhere(void)
     char *bytes = NULL;
     begin_machines();
     add(0, 1, "lead_1", 0);
-    exchange(0);
+    webhook_rig_exchange(&machine[0]);
     char *hex = postgresql_run(engine.url, "SELECT encode(value, 'hex') FROM closecrm.said WHERE name LIKE 'recent.%'");
     CU_ASSERT_PTR_NOT_NULL_FATAL(hex);
     size_t length = strlen(hex) / 2;
@@ -337,7 +319,7 @@ static void a_record_may_be_cut_or_changed_anywhere(void)
         look(1);
         bytes[i] = (char)~bytes[i];
     }
-    exchange(1);
+    webhook_rig_exchange(&machine[1]);
     CU_ASSERT_TRUE(look(1) >= 1);
     speaker.close(speaker.context);
     free(bytes);

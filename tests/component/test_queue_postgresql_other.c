@@ -114,8 +114,8 @@ static bool more(atomic_uint *count, unsigned by)
     return check(false, "%u more of what is %s", by, count == &stored_count ? "stored" : "refused");
 }
 
-/* All that was stored is in one of the texts, "\nbody\nbody\n". */
-static void check_stored(const char *one, const char *two)
+/* All that was stored is in one of the texts, "\nbody\nbody\n", which are freed. */
+static void check_stored(char *one, char *two)
 {
     size_t lost = 0, all = 0;
     char line[BODY + 2];
@@ -126,6 +126,8 @@ static void check_stored(const char *one, const char *two)
         }
     }
     check(lost == 0 && all > 0, "%zu of %zu that were answered 200 are lost", lost, all);
+    free(one);
+    free(two);
 }
 
 /* To be freed. Also asserts that each is under its own source. */
@@ -224,9 +226,7 @@ static void a_schema_that_is_renamed_is_missed(void)
     more(&stored_count, 20);
     load_end();
     queue_close(queue);
-    char *bodies = bodies_in(engine.url, "closecrm");
-    check_stored(bodies, NULL);
-    free(bodies);
+    check_stored(bodies_in(engine.url, "closecrm"), NULL);
     expect_quiet();
 }
 
@@ -264,10 +264,7 @@ static void a_dump_with_other_numbers_is_missed(void)
     load_end();
     queue_close(owner);
     queue_close(queue);
-    char *now = bodies_in(engine.url, "closecrm"), *before = bodies_in(engine.url, "elsewhere");
-    check_stored(now, before);
-    free(now);
-    free(before);
+    check_stored(bodies_in(engine.url, "closecrm"), bodies_in(engine.url, "elsewhere"));
     expect_quiet();
     adopt("was this state directory's before, and is from now on: ");
 }
@@ -287,9 +284,7 @@ static void numbers_that_change_in_place_are_read_anew(void)
     }
     load_end();
     queue_close(queue);
-    char *bodies = bodies_in(engine.url, "closecrm");
-    check_stored(bodies, NULL);
-    free(bodies);
+    check_stored(bodies_in(engine.url, "closecrm"), NULL);
     CU_ASSERT_EQUAL(atomic_load(&refused_count), 0);
 }
 
@@ -322,10 +317,7 @@ static void a_database_that_is_made_anew_is_missed(void)
     queue_close(queue);
     char was[POSTGRESQL_URL];
     snprintf(was, sizeof was, "postgresql://tests@/was_there?host=%s", engine.postgresql.directory);
-    char *now = bodies_in(engine.url, "closecrm"), *before = bodies_in(was, "closecrm");
-    check_stored(now, before);
-    free(now);
-    free(before);
+    check_stored(bodies_in(engine.url, "closecrm"), bodies_in(was, "closecrm"));
     expect_quiet();
     free(postgresql_run(postgres, "DROP DATABASE was_there"));
 }
@@ -370,9 +362,7 @@ static void another_cluster_is_missed(void)
     more(&stored_count, 20);
     load_end();
     queue_close(queue);
-    char *bodies = bodies_in(engine.url, "closecrm");
-    check_stored(bodies, NULL);
-    free(bodies);
+    check_stored(bodies_in(engine.url, "closecrm"), NULL);
     expect_quiet();
 }
 

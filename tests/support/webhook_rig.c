@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kept/kept.h"
 #include "kept/keys.h"
+#include "telemetry/telemetry.h"
+#include "tests/support/check.h"
 #include "tests/support/http_fake.h"
 #include "tests/support/signature.h"
 
@@ -74,4 +77,22 @@ void webhook_rig_store_key(const struct webhook_rig *rig, const char *source, co
     snprintf(key.source, sizeof key.source, "%s", source);
     snprintf(key.subscription, sizeof key.subscription, "%s", subscription);
     CU_ASSERT(kept_key_store(&rig->config, &key, hex, "https://x", &why));
+}
+
+void webhook_rig_exchange(const struct webhook_rig *rig)
+{
+    struct error why = {0};
+    struct kept_speaker speaker;
+    machines_speaker(&rig->config, &speaker);
+    struct kept *kept = kept_open(&rig->config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    check(kept_exchange(kept, &speaker, &why), "the machine in %s exchanges: %s", rig->directory, why.text);
+    kept_close(kept);
+    speaker.close(speaker.context);
+}
+
+void webhook_rig_exchange_all(const struct webhook_rig *rigs, size_t count)
+{
+    for (size_t i = 0; i < 2 * count; i++)
+        webhook_rig_exchange(&rigs[i % count]);
 }

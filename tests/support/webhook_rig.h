@@ -38,4 +38,10 @@ int webhook_rig_post(struct webhook_rig *rig, const char *key, bool with_write_k
 void webhook_rig_store_key(const struct webhook_rig *rig, const char *source, const char *subscription,
                            const char *hex);
 
+/* As a machine of several that share a queue: says what it counts, and hears what the others have said. */
+void webhook_rig_exchange(const struct webhook_rig *rig);
+
+/* All say, then all hear. */
+void webhook_rig_exchange_all(const struct webhook_rig *rigs, size_t count);
+
 #endif
