@@ -44,18 +44,23 @@ class Figures:
     def add(self, *arguments, **more):
         self.all.append(Figure(*arguments, **more))
 
-    def accepting(self, results):
-        null, null_p99 = median(results["null"], "rate"), median(results["null"], "p99_ms")
+    def beside_null(self, results, prefix, connections):
+        null = results[f"{prefix}null"]
         for name, words, goal in (("away", "data plane away", 0.75), ("draining", "draining meanwhile", 0.60)):
-            ours = results[name]
+            ours, words = results[f"{prefix}{name}"], f"{words}, {connections:,} connections"
             rate, p99 = median(ours, "rate"), median(ours, "p99_ms")
-            self.add(f"accepting, {words}: share of the null responder's rate", rate / null, "", goal,
-                     beside=f"{number(rate)}/s of {number(null)}/s; {median(ours, 'cpu_us'):.0f} us of CPU a request "
-                            f"beside the null's {median(results['null'], 'cpu_us'):.0f}; a sync took "
+            self.add(f"accepting, {words}: share of the null responder's rate", rate / median(null, "rate"), "", goal,
+                     beside=f"{number(rate)}/s of {number(median(null, 'rate'))}/s; {median(ours, 'cpu_us'):.0f} us of CPU "
+                            f"a request beside the null's {median(null, 'cpu_us'):.0f}; a sync took "
                             f"{median(ours, 'sync_ms'):.2f} ms", noise=noise(ours))
-            self.add(f"accepting, {words}: p99, as a multiple of the null's", p99 / null_p99, "x", 3, at_most=True,
-                     beside=f"{p99:.2f} ms of {null_p99:.2f} ms; p50 {median(ours, 'p50_ms'):.2f} of "
-                            f"{median(results['null'], 'p50_ms'):.2f}", noise=noise(ours, "p99_ms"))
+            self.add(f"accepting, {words}: p99, as a multiple of the null's", p99 / median(null, "p99_ms"), "x", 3,
+                     at_most=True, beside=f"{p99:.2f} ms of {median(null, 'p99_ms'):.2f} ms; p50 "
+                                          f"{median(ours, 'p50_ms'):.2f} of {median(null, 'p50_ms'):.2f}",
+                     noise=noise(ours, "p99_ms"))
+
+    def accepting(self, results, connections, many):
+        self.beside_null(results, "", connections)
+        self.beside_null(results, "many, ", many)
         pairs = list(zip(results["page open"], results["away"]))
         shares = [watched["rate"] / away["rate"] for watched, away in pairs]
         self.add("accepting with the status page open, share of that without", statistics.median(shares), "", 0.98,
