@@ -104,6 +104,12 @@ void write_number_member(struct buffer *out, const char *name, uint64_t value)
     write_format(out, "%llu", (unsigned long long)value);
 }
 
+void write_null_member(struct buffer *out, const char *name)
+{
+    write_name(out, name);
+    buffer_text(out, "null");
+}
+
 void write_text_member(struct buffer *out, const char *name, const char *value)
 {
     write_name(out, name);

@@ -30,6 +30,7 @@ void write_name(struct buffer *out, const char *name);
 
 /* Appends a member, as write_name does, with its value. */
 void write_number_member(struct buffer *out, const char *name, uint64_t value);
+void write_null_member(struct buffer *out, const char *name);
 void write_text_member(struct buffer *out, const char *name, const char *value);
 void write_bool_member(struct buffer *out, const char *name, bool value);
 

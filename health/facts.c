@@ -107,6 +107,7 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
         count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
         ask_queue_of_source(one, queue);
+    one->uncounted = facts->is_durable && (queue == NULL || one->away.text[0] != '\0');
     if (one->source != NULL && closeapi_completeness(facts->config, one->source, &one->close, &one->close_why))
         one->close_why.text[0] = '\0'; /* it may stand there all the same */
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)

@@ -21,6 +21,7 @@ struct source_facts {
     const struct source *source; /* NULL: the queue knows it, and it is configured no more */
     char name[104];
     struct counts counts; /* where the queue keeps none, of this process alone */
+    bool uncounted;       /* its queue could not be asked: nothing is known of counts and notes */
     struct error away;    /* why its queue cannot be asked; "": it can be */
     struct notes notes;
     struct tally tally;

@@ -75,10 +75,15 @@ void markup_replay_all(struct buffer *out, const struct view *view, const char *
 
 /* ---- the sources: a card each ---- */
 
-static void page_fact(struct buffer *out, const char *key, const char *label, uint64_t value)
+/* A count of the source, or that it is not known. */
+static void page_fact(struct buffer *out, const struct source_facts *source, const char *key, const char *label,
+                      uint64_t value)
 {
     write_format(out, "<div><dt>%s</dt><dd data-fact=\"%s\">", label, key);
-    write_count(out, value);
+    if (source->uncounted)
+        buffer_text(out, "<span title=\"the queue cannot be asked\">?</span>");
+    else
+        write_count(out, value);
     buffer_text(out, "</dd></div>");
 }
 
@@ -162,14 +167,16 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     else
         buffer_text(out, "<a href=\"#state\">See above what is to be looked at.</a>");
     buffer_text(out, "</p>\n<dl>");
-    page_fact(out, "accepted", "Accepted", counts->accepted);
-    page_fact(out, "delivered", "Delivered", counts->delivered);
-    page_fact(out, "waiting", "Waiting", counts->waiting);
-    page_fact(out, "dead", "Dead", counts->dead);
-    page_fact(out, "duplicates", "Duplicates", counts->duplicates);
-    page_fact(out, "dropped", "Dropped", counts->dropped);
+    page_fact(out, source, "accepted", "Accepted", counts->accepted);
+    page_fact(out, source, "delivered", "Delivered", counts->delivered);
+    page_fact(out, source, "waiting", "Waiting", counts->waiting);
+    page_fact(out, source, "dead", "Dead", counts->dead);
+    page_fact(out, source, "duplicates", "Duplicates", counts->duplicates);
+    page_fact(out, source, "dropped", "Dropped", counts->dropped);
     buffer_text(out, "</dl>\n<p class=\"meta\">Oldest waiting: <span data-fact=\"oldest\">");
-    buffer_text(out, counts->waiting == 0 ? "none" : facts_span(source->oldest_seconds * 1000, span));
+    buffer_text(out, source->uncounted      ? "not known"
+                     : counts->waiting == 0 ? "none"
+                                            : facts_span(source->oldest_seconds * 1000, span));
     buffer_text(out, "</span> &middot; <span data-fact=\"refused\">");
     page_refused(out, &source->tally);
     buffer_text(out, "</span>");

@@ -33,10 +33,13 @@ static size_t count_findings(const struct facts *facts)
     return count;
 }
 
-/* Whether nothing has come yet: then the page shows the first steps. */
+/* Whether nothing has come yet, as far as all queues could be asked: then the page shows the first steps. */
 static bool page_is_first(const struct facts *facts)
 {
-    return facts->sources > 0 && facts->queue_works && facts->all.accepted == 0 && facts->all.dead == 0;
+    bool counted = facts->sources > 0 && facts->queue_works;
+    for (size_t i = 0; i < facts->sources; i++)
+        counted = counted && !facts->source[i].uncounted;
+    return counted && facts->all.accepted == 0 && facts->all.dead == 0;
 }
 
 const char *page_headline(const struct facts *facts, char out[static HEADLINE_SIZE])

@@ -23,6 +23,15 @@ static void json_refused(struct buffer *out, const struct tally *tally)
     buffer_text(out, "}");
 }
 
+/* null: the queue could not be asked. A 0 would be taken for a queue that is empty. */
+static void json_count(struct buffer *out, const struct source_facts *source, const char *name, uint64_t value)
+{
+    if (source->uncounted)
+        write_null_member(out, name);
+    else
+        write_number_member(out, name, value);
+}
+
 static void json_source(struct buffer *out, const struct facts *facts, const struct source_facts *source)
 {
     char words[REPORT_SIZE];
@@ -31,14 +40,14 @@ static void json_source(struct buffer *out, const struct facts *facts, const str
     write_text_member(out, "name", source->name);
     write_text_member(out, "state", severity_word(report_severity(facts, source)));
     write_text_member(out, "words", report_words(facts, source, words));
-    write_number_member(out, "accepted", counts->accepted);
-    write_number_member(out, "delivered", counts->delivered);
-    write_number_member(out, "duplicates", counts->duplicates);
-    write_number_member(out, "dropped", counts->dropped);
-    write_number_member(out, "waiting", counts->waiting);
-    write_number_member(out, "dead", counts->dead);
+    json_count(out, source, "accepted", counts->accepted);
+    json_count(out, source, "delivered", counts->delivered);
+    json_count(out, source, "duplicates", counts->duplicates);
+    json_count(out, source, "dropped", counts->dropped);
+    json_count(out, source, "waiting", counts->waiting);
+    json_count(out, source, "dead", counts->dead);
     json_refused(out, &source->tally);
-    write_number_member(out, "oldest_waiting_seconds", (uint64_t)source->oldest_seconds);
+    json_count(out, source, "oldest_waiting_seconds", (uint64_t)source->oldest_seconds);
     write_time_member(out, "last_accepted", counts->last_accepted_ms);
     write_time_member(out, "last_delivered", counts->last_delivered_ms);
     write_text_member(out, "last_error", source->notes.reason);
@@ -288,7 +297,7 @@ static void write_simple(const struct form *form, const struct facts *facts)
         begin_family(form, simple[k].name, simple[k].kind, simple[k].help);
         for (size_t i = 0; i < facts->sources; i++) {
             double values[SIMPLE];
-            if (facts->source[i].away.text[0] != '\0')
+            if (facts->source[i].uncounted)
                 continue; /* a counter that is 0 for a while would begin anew */
             read_simple(facts, &facts->source[i], values);
             write_sample(form, simple[k].sample, facts->source[i].name,
@@ -305,7 +314,7 @@ static void write_settled(const struct form *form, const struct facts *facts)
     begin_family(form, "settled_events", COUNTER, "Events that have ended, by how; dead ones may be replayed.");
     for (size_t i = 0; i < facts->sources; i++) {
         const struct source_facts *source = &facts->source[i];
-        if (source->away.text[0] != '\0')
+        if (source->uncounted)
             continue;
         write_labelled(form, name, source->name, "outcome", "delivered", "", source->counts.delivered);
         write_labelled(form, name, source->name, "outcome", "duplicate", "", source->counts.duplicates);

@@ -207,6 +207,30 @@ static void wait_age(const struct site *site)
     buffer_free(&out);
 }
 
+/* What nobody can know now is not called 0. */
+static void check_not_known(const struct site *site)
+{
+    static const struct {
+        const char *page, *words;
+        bool there;
+    } looks[] = {
+        {"/status?format=json", "\"accepted\": null", true},
+        {"/status?format=json", "\"oldest_waiting_seconds\": null", true},
+        {"/status?format=json", "\"waiting\": 0", false},
+        {"/status", "data-fact=\"oldest\">not known<", true},
+        {"/status", "<li class=\"step", false},
+        {"/metrics", "closecrm_accepted_events_total{source=\"alpha\"", false},
+        {"/metrics", "closecrm_waiting_events{source=\"alpha\"", false},
+    };
+    for (size_t i = 0; i < sizeof looks / sizeof *looks; i++) {
+        struct buffer out = {0};
+        CU_ASSERT_EQUAL(looked_get(site, looks[i].page, &out), 200);
+        check((strstr(out.data, looks[i].words) != NULL) == looks[i].there, "%s %s %s", looks[i].page,
+              looks[i].there ? "has" : "lacks", looks[i].words);
+        buffer_free(&out);
+    }
+}
+
 static void the_figures_stay_while_the_database_is_away(void)
 {
     struct site site[2];
@@ -229,6 +253,7 @@ static void the_figures_stay_while_the_database_is_away(void)
         for (size_t i = 0; i < 2; i++) {
             wait_figures(&site[i], 5, 0, "without the database");
             wait_age(&site[i]);
+            check_not_known(&site[i]);
             CU_ASSERT_EQUAL(site_send(&site[i], "away").status, 503);
         }
         free(base);
