@@ -121,7 +121,8 @@ class Figures:
                      noise=noise(one))
         every = results[0] + results[50]
         self.add("memory after 200,000", median(every, "rss"), "MB", 16, at_most=True,
-                 beside=f"at most {max(r['most'] for r in every):.1f} MB", noise=noise(every, "rss"))
+                 beside=f"{median(every, 'own'):.1f} MB of its own; at most {max(r['most'] for r in every):.1f} MB",
+                 noise=noise(every, "rss"))
 
     def machines(self, results):
         """queue = postgresql, with a synchronous standby on the same machine."""
@@ -151,9 +152,10 @@ class Figures:
 
     def long_ones(self, results):
         drained = next(f for f in self.all if f.what.startswith("draining 200,000, answers after 0"))
-        memory = next(f for f in self.all if f.what.startswith("memory"))
+        memory = next(f for f in self.all if f.what.startswith("memory after"))
         self.add("memory after 2,000,000", results["rss"], "MB", 16, at_most=True,
-                 beside=f"{memory.value:.1f} MB after 200,000; at most {results['most']:.1f} MB")
+                 beside=f"{results['own']:.1f} MB of its own; {memory.value:.1f} MB after 200,000; at most "
+                        f"{results['most']:.1f} MB")
         self.add("accepting with 2,000,000 waiting, share of that with none", results["accept_full"] / results["accept_empty"],
                  "", 0.9, beside=f"{number(results['accept_full'])}/s of {number(results['accept_empty'])}/s")
         self.add("draining with 2,000,000 remembered, share of that with none", results["drain_known"] / drained.value, "",
