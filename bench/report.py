@@ -75,6 +75,14 @@ class Figures:
                 self.add(f"accepting and draining, times {words}", rate / theirs, "x", goal,
                          beside=f"{number(rate)}/s and {number(theirs)}/s", noise=noise(results[name]))
 
+    def crowded(self, results):
+        (_, alone), (size, beside) = results.items()
+        self.add(f"accepting beside {size:,} clients that send a byte a second: p99, times that without",
+                 median(beside, "p99_ms") / median(alone, "p99_ms"), "x", 2, at_most=True,
+                 beside=f"{median(beside, 'p99_ms'):.2f} ms and {median(alone, 'p99_ms'):.2f} ms; "
+                        f"{number(median(beside, 'rate'))}/s of {number(median(alone, 'rate'))}/s; "
+                        f"{sum(r['failures'] for r in beside):.0f} failures", noise=noise(beside, "p99_ms"))
+
     def cgi(self, results, names):
         """Of the events that others forward, too: what a living process, or the child of a burst, spares."""
         for server in ("lighttpd", "Apache"):
