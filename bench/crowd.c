@@ -48,8 +48,8 @@ static void put(struct crowd *crowd, const void *bytes, size_t length)
 
 static void put_head(struct crowd *crowd, int type, size_t length)
 {
-    const unsigned char head[8] = {VERSION, (unsigned char)type, 0, 1, (unsigned char)(length >> 8),
-                                   (unsigned char)length};
+    const unsigned char head[8] = {VERSION, (unsigned char)type,          0,
+                                   1,       (unsigned char)(length >> 8), (unsigned char)length};
     put(crowd, head, sizeof head);
 }
 
