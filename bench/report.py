@@ -67,7 +67,8 @@ class Figures:
                  beside=f"CPU a request: {statistics.median(w['cpu_us'] / a['cpu_us'] for w, a in pairs):.3f} of that "
                         "without; medians of pairs", noise=max(shares) - min(shares))
         for name, ours, words, goal in (
-                ("php", "draining", "PHP-FPM, posting synchronously", 4.5),
+                ("php", "draining", f"PHP-FPM, posting synchronously, {connections} connections", 4.5),
+                ("many, php", "many, draining", f"PHP-FPM, posting synchronously, {many:,} connections", 4.5),
                 ("php far", "draining far", "PHP-FPM, the data plane 50 ms away", 4),
                 ("node", "draining", "Node, Express and the SDK", 7)):
             if name in results:
