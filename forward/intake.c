@@ -10,6 +10,7 @@
 
 #define LIVE_MS ((int64_t)5 * 60 * 1000) /* Close sends within seconds; reconciling reads until five minutes ago */
 #define CHUNK 64                         /* events read, and asked about, at once */
+#define CHUNK_OF_SERVER 256              /* where that is two round trips */
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
 #define RETRY_MS 1000
 
@@ -234,16 +235,18 @@ static void event_starved(struct source_pipeline *pipeline, const struct event *
 
 bool intake_read(struct source_pipeline *pipeline)
 {
-    struct parsed *parsed[CHUNK] = {NULL};
-    struct identity identities[CHUNK];
-    struct known known[CHUNK];
+    struct parsed *parsed[CHUNK_OF_SERVER] = {NULL};
+    struct identity identities[CHUNK_OF_SERVER];
+    struct known known[CHUNK_OF_SERVER];
     struct error why = {.text = "out of memory"};
+    size_t chunk = pipeline->config->queue == QUEUE_POSTGRESQL ? CHUNK_OF_SERVER : CHUNK;
     /* Until verdicts are settled, an event may be deferred once and end once. */
-    if (!outbox_reserve(&pipeline->outbox, 2 * pipeline->intake.in_flight + CHUNK)) {
+    if (!outbox_reserve(&pipeline->outbox, 2 * pipeline->intake.in_flight + chunk)) {
         pause_reading(pipeline, &why);
         return false;
     }
-    size_t chunk = pipeline->intake.starved.id != 0 ? 1 : CHUNK;
+    if (pipeline->intake.starved.id != 0)
+        chunk = 1;
     int found = queue_next(pipeline->queue, pipeline->source->name, pipeline->intake.last_id, chunk, CHUNK_BYTES,
                            &pipeline->intake.events, &why);
     if (found < 0)

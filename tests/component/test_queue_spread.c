@@ -1,4 +1,5 @@
-/* The engine `postgresql`: sources spread over processes, and come to another one when theirs dies or stands still. */
+/* The engine `postgresql`: sources spread over processes, and come to another one when theirs dies or stands still. And
+ * how the owner reads. */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "queue/engine.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/forward_rig.h"
@@ -304,6 +306,41 @@ static void a_connection_that_is_cut_is_no_error_of_each_source(void)
     temporary_remove(rig.directory);
 }
 
+/* ---- what waits is read many at once: each time costs two round trips ---- */
+
+static const struct engine *whole;
+static atomic_uint reads; /* that found something */
+
+static int next_counted(void *inner, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                        struct events *events, struct error *why)
+{
+    int count = whole->next(inner, source, after, max_count, max_bytes, events, why);
+    atomic_fetch_add(&reads, count > 0);
+    return count;
+}
+
+static void a_backlog_is_read_in_few_round_trips(void)
+{
+    enum { COUNT = 1000, MOST = COUNT / 250 };
+    struct rig rig;
+    queue_rig_new(&engine, &made);
+    rig_prepare(&rig);
+    rig.made.config.queue = QUEUE_POSTGRESQL;
+    rig.made.config.queue_url = engine.url;
+    rig_open(&rig);
+    rig_append_many(&rig, COUNT, 20, COUNT);
+    whole = rig.queue->engine;
+    struct engine counted = *whole;
+    counted.next = next_counted;
+    rig.queue->engine = &counted;
+    atomic_store(&reads, 0);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    check(atomic_load(&reads) <= MOST, "so many reads: %u", atomic_load(&reads));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, COUNT);
+    rig_end(&rig);
+}
+
 void suite_queue_spread(void)
 {
     static CU_TestInfo tests[] = {
@@ -314,6 +351,7 @@ void suite_queue_spread(void)
         {"who does not stay is not counted", who_does_not_stay_is_not_counted},
         {"what nobody takes is taken, whatever the share is", what_nobody_takes_is_taken_whatever_the_share_is},
         {"a connection that is cut is no error of each source", a_connection_that_is_cut_is_no_error_of_each_source},
+        {"a backlog is read in few round trips", a_backlog_is_read_in_few_round_trips},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue spread", begin, end, tests);
