@@ -19,7 +19,7 @@ enum error_kind {
 };
 
 struct error {
-    char text[512]; /* a sentence without a full stop, never a secret; "" when nothing failed */
+    char text[1024]; /* a sentence without a full stop, never a secret; "" when nothing failed */
     enum error_kind kind;
 };
 

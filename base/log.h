@@ -26,14 +26,14 @@ typedef bool log_observer(void *context, enum log_level level, const char *line,
 void log_observe(log_observer *observer, void *context);
 
 /* Bytes for the output of log_quote and log_quote_reason. */
-#define LOG_QUOTED 820
+#define LOG_QUOTED 1060
 
 /* Quotes untrusted text for the log: truncated at 200 bytes, in double quotes, with inner double quotes as single ones
  * and control characters, backslashes and non-ASCII bytes as \xNN. Returns out, NUL-terminated. */
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length);
 
 /* Quotes likewise a sentence of ours, which may hold untrusted text that was cut already: whole, unless it has more
- * than 800 bytes when it is quoted, for what it advises stands at its end. text: NUL-terminated. */
+ * than 1040 bytes when it is quoted, for what it advises stands at its end. text: NUL-terminated. */
 const char *log_quote_reason(char out[static LOG_QUOTED], const char *text);
 
 /* ---- Non-blocking syslog: syslog(3) blocks when the daemon does not read. ---- */

@@ -102,7 +102,7 @@ static void reconcile_report_missing_key(struct reconcile_run *run, const struct
         log_write(LEVEL_ERROR, "msg=key_missing source=%s subscription=%s advice=\"%s\"", run->source->name,
                   keyless->id, words.text);
     if (run->state.trouble[0] == '\0')
-        snprintf(run->state.trouble, sizeof run->state.trouble, "%s", words.text);
+        snprintf(run->state.trouble, sizeof run->state.trouble, "%.511s", words.text);
 }
 
 static void reconcile_watch_subscriptions(struct reconcile_run *run)
@@ -153,9 +153,9 @@ static void reconcile_report_rotation(struct reconcile_run *run, enum rotation_s
     if (stage != ROTATION_CALLED_OFF && stage != ROTATION_HELD_UP)
         return;
     bool is_off = stage == ROTATION_CALLED_OFF;
-    snprintf(run->report->rotation, sizeof run->report->rotation, "%s", why->text);
+    snprintf(run->report->rotation, sizeof run->report->rotation, "%.511s", why->text);
     if (is_off && run->state.trouble[0] == '\0')
-        snprintf(run->state.trouble, sizeof run->state.trouble, "%s", why->text);
+        snprintf(run->state.trouble, sizeof run->state.trouble, "%.511s", why->text);
     if (!run->options->silent)
         log_write(LEVEL_WARN, "msg=%s source=%s advice=\"%s\"", is_off ? "rotation_called_off" : "rotation_held_up",
                   run->source->name, why->text);

@@ -230,7 +230,7 @@ static bool state_apply_loss(const struct config *config, const struct source *s
         error_set(&words, "events may be gone: `closecrm.fcgi reconcile --source %s` fetches what Close still has",
                   source->name);
     if (words.text[0] != '\0')
-        snprintf(state->trouble, sizeof state->trouble, "%s", words.text);
+        snprintf(state->trouble, sizeof state->trouble, "%.511s", words.text);
     return true;
 }
 

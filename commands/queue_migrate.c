@@ -31,30 +31,62 @@ static bool tell_now_and_then(void *context, const struct migrated *done)
     return true;
 }
 
-static void print_migrated(const struct config *config, enum queue_kind to, const struct migrated *done)
+/* Which queue is used now: no other value of the key finds what was moved. */
+static void print_value(const struct config *config, const struct migrated *done)
 {
-    const char *value = to == QUEUE_SQLITE ? "sqlite" : "postgresql";
-    if (done->was_done)
+    const char *value = done->holds == QUEUE_SQLITE ? "sqlite" : "postgresql";
+    if (config->queue != done->holds)
+        printf(
+            "Now set queue = %s%s, and start the program: with the configuration as it is, that queue is not used.\n",
+            value, done->holds == QUEUE_SQLITE ? " on this machine" : " on every machine that is to use it");
+    else
+        printf("It is used with queue = %s, as it is set here%s.\n", value,
+               done->holds == QUEUE_SQLITE ? "; no other machine has it" : ": set that on every machine");
+}
+
+/* What stays in the old queue is a copy. */
+static void print_copy(const struct config *config, const struct migrated *done)
+{
+    if (done->holds == QUEUE_POSTGRESQL)
+        printf("A copy of what was moved is still in %s/queue.db, where `forget` does not reach it: remove that file "
+               "when all is well.\n",
+               config->state_dir);
+    else
+        printf(
+            "A copy of what was moved, customer data too, is still %s, where `forget` does not reach it. When all is "
+            "well: `psql ADDRESS -c 'DROP SCHEMA closecrm CASCADE'` with queue_url as ADDRESS removes it; a machine "
+            "that still has queue = postgresql then accepts nothing until `queue adopt` is called there.\n",
+            done->from);
+}
+
+static void print_migrated(const struct config *config, const struct migrated *done)
+{
+    if (done->is_elsewhere)
+        printf(
+            "the queue that was %s was moved before: it is %s, and this machine does not have it. This machine's own "
+            "queue, beside that one, is open in %s: let Close's address lead to one of them\n",
+            done->from, done->to, config->state_dir);
+    else if (done->was_done)
         printf("the queue that was %s was moved before: it is %s\n", done->from, done->to);
     else {
         printf("moved the queue that was %s; it is %s now: ", done->from, done->to);
         print_figures(stdout, done);
         putchar('\n');
     }
-    if (config->queue != to)
-        printf("Now set queue = %s, and start the program: with the configuration as it is, events are refused.\n",
-               value);
-    if (to == QUEUE_POSTGRESQL)
-        printf("A copy of what was moved is still in %s/queue.db, where `forget` does not reach it: remove that file "
-               "when all is well.\n",
-               config->state_dir);
+    print_value(config, done);
+    if (!done->is_elsewhere)
+        print_copy(config, done);
 }
 
-static void print_given_up(const struct migrated *done)
+static void print_given_up(const struct config *config, const struct migrated *done)
 {
-    printf("the queue stays %s, and can be used; removed again %s: ", done->from, done->to);
+    if (done->is_opened)
+        printf("the queue %s is open again, as it is; the other one was %s. In it: ", done->from, done->to);
+    else
+        printf("the queue stays %s, and can be used; removed again %s: ", done->from, done->to);
     print_figures(stdout, done);
     putchar('\n');
+    print_value(config, done);
 }
 
 static int migrate(const char *command, enum queue_kind to, bool gives_up, bool gone)
@@ -69,9 +101,9 @@ static int migrate(const char *command, enum queue_kind to, bool gives_up, bool 
     bool good = gives_up ? queue_migrate_give_up(session.config, gone, &watch, &done, &why)
                          : queue_migrate(session.config, to, &watch, &done, &why);
     if (good && gives_up)
-        print_given_up(&done);
+        print_given_up(session.config, &done);
     else if (good)
-        print_migrated(session.config, to, &done);
+        print_migrated(session.config, &done);
     session_close(&session);
     return good ? COMMAND_OK : session_failed(command, &why);
 }

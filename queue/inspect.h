@@ -172,7 +172,10 @@ bool queue_move(struct queue *queue, const char *from, const char *to, struct mo
 /* What queue_migrate has moved, in this call and in those before that it goes on with; where the queue was, and is. */
 struct migrated {
     uint64_t events, letters, identities;
-    bool was_done; /* an earlier call had done all of it */
+    bool was_done;         /* an earlier call had done all of it */
+    bool is_elsewhere;     /* on another machine: `holds` is a queue of this machine's own */
+    bool is_opened;        /* as it is, for its other side is gone; the figures are what is in it */
+    enum queue_kind holds; /* what the key `queue` must be */
     char from[320], to[320];
 };
 
@@ -185,14 +188,16 @@ struct migrating {
 /* Gives the whole queue to the other engine, of the same configuration, which must have state_dir and queue_url:
  * waiting events in their order, dead letters, identities, counts; behind what that one has already. Killed or failed
  * at any point, it goes on when it is called again; until it is done neither queue can be opened. Refuses while another
- * process has one of them open. to: QUEUE_SQLITE or QUEUE_POSTGRESQL. Returns false with the reason. */
+ * process has one of them open. Where the database's queue is on another machine already, QUEUE_SQLITE opens this
+ * machine's own, empty where it had left. to: QUEUE_SQLITE or QUEUE_POSTGRESQL. Returns false with the reason. */
 bool queue_migrate(const struct config *config, enum queue_kind to, const struct migrating *watch,
                    struct migrated *done, struct error *why);
 
 /* Undoes a migration that was begun and is not done, whichever way: what has arrived is removed there, unless it is an
  * identity, and the queue that was to be moved is as it was. Killed or failed at any point, it goes on when it is
- * called again, and queue_migrate, too. done: what was removed; from, to: as they were. gone: opens a database whose
- * other side is on another machine, which is gone for good; refused without. Returns false with the reason. */
+ * called again, and queue_migrate, too. done: what was removed; from, to: as they were. gone: opens a queue as it is,
+ * whose other side is on another machine or in another database, which is gone for good; refused without. Returns false
+ * with the reason. */
 bool queue_migrate_give_up(const struct config *config, bool gone, const struct migrating *watch, struct migrated *done,
                            struct error *why);
 

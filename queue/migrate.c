@@ -9,47 +9,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "queue/inspect.h"
-#include "queue/migration.h"
+#include "queue/migrate_private.h"
 
 /* ---- marks ---- */
 
 static const struct migration_mark no_mark = {.state = MIGRATION_NONE};
-
-void migration_words(const struct migration_mark *mark, struct error *why)
-{
-    switch (mark->state) {
-    case MIGRATION_LEFT:
-        error_set(why,
-                  "this queue was moved: it is %.280s now. Set queue = %s; to bring it back: `closecrm.fcgi queue "
-                  "migrate --to %s`",
-                  mark->place, mark->command, strcmp(mark->command, "sqlite") == 0 ? "postgresql" : "sqlite");
-        break;
-    case MIGRATION_LEAVES:
-        error_set(why,
-                  "this queue is being moved; it will be %.200s. If that was interrupted, call where it was begun "
-                  "`closecrm.fcgi queue migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate "
-                  "--give-up`, which undoes it",
-                  mark->place, mark->command);
-        break;
-    case MIGRATION_RECEIVES:
-    case MIGRATION_ARRIVED:
-        error_set(why,
-                  "a queue is being moved to here; it was %.200s. If that was interrupted, call where it was begun "
-                  "`closecrm.fcgi queue migrate --to %s` again, which goes on, or `closecrm.fcgi queue migrate "
-                  "--give-up`, which undoes it",
-                  mark->place, mark->command);
-        break;
-    case MIGRATION_NONE:
-        break;
-    }
-}
-
-struct side {
-    const struct migration *engine;
-    void *state;
-    struct migration_mark mark;
-};
 
 static const struct migration *const sides[] = {
     [QUEUE_SQLITE] = &sqlite_migration,
@@ -60,7 +24,7 @@ static const struct migration *const sides[] = {
 #endif
 };
 
-static bool open_side(struct side *side, const struct config *config, struct error *why)
+bool migrate_open_side(struct side *side, const struct config *config, struct error *why)
 {
     side->state = side->engine->open(config, why);
     return side->state != NULL && side->engine->mark(side->state, &side->mark, why);
@@ -72,18 +36,8 @@ static void close_side(struct side *side)
         side->engine->close(side->state);
 }
 
-struct course {
-    struct side from, to;
-    const struct config *config;
-    const struct migrating *watch;
-    struct migrated *done;
-    struct cargo cargo;
-    bool has_arrived; /* anything but identities */
-    bool gone;        /* the operator says that the other side is */
-};
-
 /* After each step. */
-static bool tell(const struct course *course, struct error *why)
+bool migrate_tell(const struct course *course, struct error *why)
 {
     if (course->watch->step == NULL || course->watch->step(course->watch->context, course->done))
         return true;
@@ -91,18 +45,18 @@ static bool tell(const struct course *course, struct error *why)
     return false;
 }
 
-static bool set_mark(const struct course *course, struct side *side, const struct migration_mark *mark,
-                     struct error *why)
+bool migrate_set_mark(const struct course *course, struct side *side, const struct migration_mark *mark,
+                      struct error *why)
 {
     if (!side->engine->set_mark(side->state, mark, why))
         return false;
     side->mark = *mark;
-    return tell(course, why);
+    return migrate_tell(course, why);
 }
 
 /* ---- rows ---- */
 
-static void count_rows(struct migrated *done, enum cargo_part part, size_t count)
+void migrate_count_rows(struct migrated *done, enum cargo_part part, size_t count)
 {
     done->identities += part == CARGO_KNOWN || part == CARGO_LATEST ? count : 0;
     done->letters += part == CARGO_LETTERS ? count : 0;
@@ -136,16 +90,16 @@ static bool move_part(struct course *course, const char *source, enum cargo_part
         place = place_after(cargo, part, &place);
         if (!to->write(course->to.state, source, part, cargo, &place, course->to.mark.letters, why))
             return false;
-        count_rows(course->done, part, cargo->count);
-        if (!tell(course, why))
+        migrate_count_rows(course->done, part, cargo->count);
+        if (!migrate_tell(course, why))
             return false;
     }
 }
 
 /* Does it with each part of each source. */
-static bool each_part(struct course *course,
-                      bool (*act)(struct course *course, const char *source, enum cargo_part part, struct error *why),
-                      struct error *why)
+bool migrate_each_part(struct course *course,
+                       bool (*act)(struct course *course, const char *source, enum cargo_part part, struct error *why),
+                       struct error *why)
 {
     struct strings names = {NULL, 0};
     bool good = course->from.engine->names(course->from.state, &names, why);
@@ -165,7 +119,7 @@ static bool count_arrived(struct course *course, const char *source, enum cargo_
     int64_t count = 0;
     bool good = to->arrived(course->to.state, source, part, &place, why) &&
                 (place.id == 0 || from->count(course->from.state, source, part, &place, &count, why));
-    count_rows(course->done, part, (size_t)(part == CARGO_KNOWN ? place.id : count));
+    migrate_count_rows(course->done, part, (size_t)(part == CARGO_KNOWN ? place.id : count));
     return good;
 }
 
@@ -189,21 +143,60 @@ static bool begin_side(struct course *course, struct side *side, int64_t number,
         return false;
     struct migration_mark mark = make_mark(course, receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES, number,
                                            receives ? course->from.engine : course->to.engine);
-    return (!receives || side->engine->last_letter(side->state, &mark.letters, why)) &&
-           set_mark(course, side, &mark, why);
+    bool goes_on = receives && side->mark.number == number; /* it was opened meanwhile */
+    mark.letters = goes_on ? side->mark.letters : 0;
+    return (!receives || goes_on || side->engine->last_letter(side->state, &mark.letters, why)) &&
+           migrate_set_mark(course, side, &mark, why);
 }
 
-static bool is_marked(const struct side *side)
+bool migrate_is_marked(const struct side *side)
 {
     return side->mark.state == MIGRATION_LEAVES || side->mark.state == MIGRATION_RECEIVES;
 }
 
 /* Whether both sides have the marks of one migration. */
-static bool is_begun(const struct course *course)
+bool migrate_is_begun(const struct course *course)
 {
     const struct migration_mark *from = &course->from.mark, *to = &course->to.mark;
     return (from->state == MIGRATION_LEAVES || from->state == MIGRATION_LEFT) &&
            (to->state == MIGRATION_RECEIVES || to->state == MIGRATION_ARRIVED) && from->number == to->number;
+}
+
+/* ---- beginning ---- */
+
+bool migrate_refuse_shared(struct course *course, struct error *why)
+{
+    const struct migration_mark *local = &local_side(course)->mark, *mark = &shared_side(course)->mark;
+    enum migration_reader reader = migration_reader(mark, course->config);
+    bool knows = local->state != MIGRATION_NONE && local->number == mark->number;
+    if (reader == MIGRATION_HERE && mark->state != MIGRATION_LEFT && !knows)
+        reader = MIGRATION_STALE;
+    migration_words(mark, reader, why);
+    return false;
+}
+
+bool migrate_is_same_place(struct course *course, struct error *why)
+{
+    char place[MIGRATION_PLACE];
+    const struct migration_mark *mark = &local_side(course)->mark;
+    shared_side(course)->engine->place(course->config, place);
+    if (strcmp(mark->place, place) == 0)
+        return true;
+    error_set(
+        why,
+        "a migration was begun, with the queue %.150s, and queue_url names the one %.150s: set it back. Where the "
+        "first is gone for good: `closecrm.fcgi queue migrate --give-up --gone` opens what is in this state "
+        "directory",
+        mark->place, place);
+    return false;
+}
+
+bool migrate_was_opened(struct course *course)
+{
+    const struct migration_mark *local = &local_side(course)->mark, *shared = &shared_side(course)->mark;
+    bool is_opened = shared->state == MIGRATION_NONE && local->state != MIGRATION_NONE && local->number != 0 &&
+                     shared->number == local->number;
+    return is_opened || (local->state == MIGRATION_LEAVES && local->letters == MIGRATION_OPENED);
 }
 
 static bool note_arrived(struct course *course, const char *source, enum cargo_part part, struct error *why)
@@ -214,12 +207,12 @@ static bool note_arrived(struct course *course, const char *source, enum cargo_p
     return good;
 }
 
-/* Whether nothing but identities is in the state directory, which receives. So it is while the database is not marked:
- * the migration was killed between the two marks, or between the two ends of giving it up. */
-static bool has_nothing(struct course *course, struct error *why)
+/* So it is while the database is not marked: the migration was killed between the two marks, or between the two ends of
+ * giving it up. */
+bool migrate_has_nothing(struct course *course, struct error *why)
 {
-    course->has_arrived = false;
-    if (!each_part(course, note_arrived, why))
+    course->has_arrived = local_side(course)->mark.state == MIGRATION_ARRIVED;
+    if (!course->has_arrived && !migrate_each_part(course, note_arrived, why))
         return false;
     if (course->has_arrived)
         error_set(why,
@@ -230,190 +223,135 @@ static bool has_nothing(struct course *course, struct error *why)
     return !course->has_arrived;
 }
 
-static bool may_begin(struct course *course, const struct side *local, const struct side *shared, struct error *why)
+/* Nobody empties a database that has left before the queue is open where it went. */
+static bool may_empty(struct course *course, struct error *why)
 {
-    enum migration_state role = local == &course->to ? MIGRATION_RECEIVES : MIGRATION_LEAVES;
-    const struct side *marked = is_marked(shared)                               ? shared
-                                : is_marked(local) && local->mark.state != role ? local
-                                                                                : NULL;
-    if (marked == NULL && course->from.mark.state == MIGRATION_LEFT)
-        marked = &course->from;
-    if (marked == NULL)
-        return local->mark.state != MIGRATION_RECEIVES || has_nothing(course, why);
-    migration_words(&marked->mark, why);
-    return false;
+    const struct migration_mark *mark = &shared_side(course)->mark;
+    bool may = mark->state != MIGRATION_LEFT || mark->letters == MIGRATION_OPENED ||
+               migration_reader(mark, course->config) == MIGRATION_HERE;
+    return may || migrate_refuse_shared(course, why);
+}
+
+static bool may_begin(struct course *course, struct side *local, struct side *shared, struct error *why)
+{
+    bool receives = local == &course->to, has_left = local->mark.state == MIGRATION_LEFT && !receives;
+    enum migration_state role = receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES;
+    if (migrate_is_marked(shared) || has_left)
+        return migrate_refuse_shared(course, why);
+    if (migrate_is_marked(local) && local->mark.state != role) {
+        migration_words(&local->mark, MIGRATION_OWN, why);
+        return false;
+    }
+    if (migrate_is_marked(local) && !migrate_is_same_place(course, why))
+        return false;
+    if (local->mark.state == MIGRATION_RECEIVES ||
+        (local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course)))
+        return migrate_has_nothing(course, why);
+    return receives || may_empty(course, why);
+}
+
+/* The database was opened where this machine was called gone, and what had arrived there may be delivered: only the
+ * rest follows it. */
+static bool note_opened(struct course *course, struct side *local, struct error *why)
+{
+    struct migration_mark opened = local->mark;
+    opened.letters = MIGRATION_OPENED;
+    return migrate_set_mark(course, local, &opened, why);
 }
 
 static bool begin(struct course *course, struct error *why)
 {
-    bool to_local = course->to.engine == &sqlite_migration;
-    struct side *local = to_local ? &course->to : &course->from, *shared = to_local ? &course->from : &course->to;
-    int64_t number = local->mark.number;
-    if (is_begun(course))
+    struct side *local = local_side(course), *shared = shared_side(course);
+    if (migrate_is_begun(course))
         return true;
     if (!may_begin(course, local, shared, why))
         return false;
-    if (!is_marked(local) && getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
+    bool opened = migrate_was_opened(course);
+    if (opened && local->mark.state == MIGRATION_RECEIVES && !migrate_set_mark(course, local, &no_mark, why))
+        return false;
+    if (opened && local->mark.state == MIGRATION_LEAVES && !note_opened(course, local, why))
+        return false;
+    int64_t number = local->mark.number;
+    if (!migrate_is_marked(local) && getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
         error_set(why, "the kernel gives no random number");
         return false;
     }
     number &= INT64_MAX;
-    return (is_marked(local) || begin_side(course, local, number, why)) && begin_side(course, shared, number, why);
+    return (migrate_is_marked(local) || begin_side(course, local, number, why)) &&
+           begin_side(course, shared, number, why);
 }
 
-/* After it the new queue may be opened. A database that has left may be emptied by another machine's migration at once:
- * so a state directory knows before that it has all. */
+/* ---- ending ---- */
+
+/* From now on the database may be emptied for another queue. Where that cannot be noted it is refused until a later
+ * call notes it. */
+static void note_open(struct course *course, struct side *shared)
+{
+    struct migration_mark left = shared->mark;
+    left.letters = MIGRATION_OPENED;
+    migrate_set_mark(course, shared, &left, NULL);
+}
+
+/* After it the new queue may be opened. */
 static bool finish(struct course *course, struct error *why)
 {
     struct migration_mark left = course->from.mark, arrived = course->to.mark;
+    bool to_local = course->to.engine == &sqlite_migration;
     left.state = MIGRATION_LEFT;
+    left.letters = 0;
     arrived.state = MIGRATION_ARRIVED;
-    if (course->to.engine == &sqlite_migration && course->to.mark.state != MIGRATION_ARRIVED &&
-        !set_mark(course, &course->to, &arrived, why))
+    if (to_local && course->to.mark.state != MIGRATION_ARRIVED && !migrate_set_mark(course, &course->to, &arrived, why))
         return false;
-    if (course->from.mark.state != MIGRATION_LEFT && !set_mark(course, &course->from, &left, why))
+    if (course->from.mark.state != MIGRATION_LEFT && !migrate_set_mark(course, &course->from, &left, why))
         return false;
-    return set_mark(course, &course->to, &no_mark, why);
+    if (!migrate_set_mark(course, &course->to, &no_mark, why))
+        return false;
+    if (to_local)
+        note_open(course, &course->from);
+    return true;
+}
+
+/* The database's queue has left, to another machine or with a migration that is over: this machine's own is open, an
+ * empty one where that had left before. */
+static bool open_own(struct course *course, struct error *why)
+{
+    struct side *local = &course->to, *shared = &course->from;
+    enum migration_state state = local->mark.state;
+    if (state == MIGRATION_RECEIVES && !migrate_has_nothing(course, why))
+        return false;
+    if (state == MIGRATION_LEFT && !local->engine->empty(local->state, why))
+        return false;
+    if (state == MIGRATION_RECEIVES && !migrate_set_mark(course, local, &no_mark, why))
+        return false;
+    bool is_here = state == MIGRATION_NONE && migration_reader(&shared->mark, course->config) == MIGRATION_HERE;
+    if (is_here && shared->mark.letters != MIGRATION_OPENED)
+        note_open(course, shared);
+    course->done->is_elsewhere = !is_here;
+    course->done->was_done = true;
+    snprintf(course->done->to, sizeof course->done->to, "%s", shared->mark.place);
+    return true;
 }
 
 static bool migrate(struct course *course, struct error *why)
 {
-    if (!open_side(&course->from, course->config, why) || !open_side(&course->to, course->config, why))
+    struct side *from = &course->from, *to = &course->to;
+    if (!migrate_open_side(from, course->config, why) || !migrate_open_side(to, course->config, why))
         return false;
-    bool left = course->from.mark.state == MIGRATION_LEFT, arrived = course->to.mark.state == MIGRATION_ARRIVED;
-    if (left && course->to.mark.state == MIGRATION_NONE) {
+    bool left = from->mark.state == MIGRATION_LEFT, arrived = to->mark.state == MIGRATION_ARRIVED;
+    if (arrived && !migrate_is_begun(course)) { /* the database has another queue by now */
         course->done->was_done = true;
-        snprintf(course->done->to, sizeof course->done->to, "%s", course->from.mark.place);
-        return true;
+        return (!migrate_was_opened(course) || migrate_has_nothing(course, why)) &&
+               migrate_set_mark(course, to, &no_mark, why);
     }
-    if (arrived && !is_begun(course)) { /* the database has another queue by now */
+    if (left && from->engine != &sqlite_migration && !migrate_is_begun(course) && to->mark.state != MIGRATION_LEAVES)
+        return open_own(course, why);
+    if (left && to->mark.state == MIGRATION_NONE) {
         course->done->was_done = true;
-        return set_mark(course, &course->to, &no_mark, why);
-    }
-    return begin(course, why) && each_part(course, count_arrived, why) &&
-           (left || arrived || each_part(course, move_part, why)) && finish(course, why);
-}
-
-/* ---- giving it up ---- */
-
-/* What was counted is less again by as much; times stay, for they were true. */
-static bool take_counts_back(struct course *course, const char *source, const struct cargo_place *last,
-                             struct error *why)
-{
-    const struct migration *from = course->from.engine, *to = course->to.engine;
-    const struct cargo_place none = {.id = 0};
-    struct cargo *cargo = &course->cargo;
-    size_t kept = 0;
-    cargo_clear(cargo);
-    if (!from->read(course->from.state, source, CARGO_COUNTS, &none, cargo, why))
-        return false;
-    cargo_finish(cargo);
-    for (size_t i = 0; i < cargo->count; i++) {
-        struct cargo_row row = cargo->at[i];
-        bool is_time = row.id == CARGO_KIND_DELIVERED || row.id == CARGO_KIND_ACCEPTED;
-        row.n = -row.n;
-        if (row.id <= last->id && !is_time)
-            cargo->at[kept++] = row;
-    }
-    cargo->count = kept;
-    return to->write(course->to.state, source, CARGO_COUNTS, cargo, &none, 0, why);
-}
-
-/* Identities stay: what was delivered was delivered. */
-static bool take_part_back(struct course *course, const char *source, enum cargo_part part, struct error *why)
-{
-    const struct migration *from = course->from.engine, *to = course->to.engine;
-    struct cargo_place place;
-    int64_t count = 0;
-    if (part != CARGO_COUNTS && part != CARGO_EVENTS && part != CARGO_LETTERS)
+        snprintf(course->done->to, sizeof course->done->to, "%s", from->mark.place);
         return true;
-    if (!to->arrived(course->to.state, source, part, &place, why))
-        return false;
-    if (place.id == 0)
-        return true;
-    if (!from->count(course->from.state, source, part, &place, &count, why))
-        return false;
-    bool good = part == CARGO_COUNTS
-                    ? take_counts_back(course, source, &place, why)
-                    : to->take_back(course->to.state, source, part, count, course->to.mark.letters, why);
-    count_rows(course->done, part, (size_t)count);
-    return good && tell(course, why);
-}
-
-static void turn(struct course *course)
-{
-    struct side other = course->from;
-    course->from = course->to;
-    course->to = other;
-}
-
-/* The queue that leaves has not changed. It may not be taken for one that has left while the other one is emptied. */
-static bool undo(struct course *course, struct error *why)
-{
-    bool to_local = course->to.engine == &sqlite_migration;
-    struct side *from = &course->from, *local = to_local ? &course->to : from, *shared = to_local ? from : &course->to;
-    struct migration_mark leaves = from->mark, receives = course->to.mark;
-    leaves.state = MIGRATION_LEAVES;
-    receives.state = MIGRATION_RECEIVES;
-    return (from->mark.state == MIGRATION_LEAVES || set_mark(course, from, &leaves, why)) &&
-           (course->to.mark.state == MIGRATION_RECEIVES || set_mark(course, &course->to, &receives, why)) &&
-           each_part(course, take_part_back, why) && set_mark(course, shared, &no_mark, why) &&
-           set_mark(course, local, &no_mark, why);
-}
-
-/* Says which queue stays, and which one was to get it. */
-static void name_places(const struct course *course, const struct side *stays, const struct side *other)
-{
-    stays->engine->place(course->config, course->done->from);
-    other->engine->place(course->config, course->done->to);
-}
-
-/* Of a database whose other side is on another machine, or was. */
-static bool end_other(struct course *course, struct side *shared, struct error *why)
-{
-    struct error words;
-    if (course->gone)
-        return set_mark(course, shared, &no_mark, why);
-    migration_words(&shared->mark, &words);
-    error_set(why, "%.400s; where that machine is gone for good: `closecrm.fcgi queue migrate --give-up --gone`",
-              words.text);
-    return false;
-}
-
-/* Of one that has not begun on both sides, or was given up on one. */
-static bool give_up_half(struct course *course, struct error *why)
-{
-    if (course->to.engine != &sqlite_migration)
-        turn(course);
-    struct side *local = &course->to, *shared = &course->from;
-    bool local_stays = local->mark.state == MIGRATION_LEAVES && !is_marked(shared);
-    name_places(course, local_stays ? local : shared, local_stays ? shared : local);
-    if (is_marked(shared))
-        return end_other(course, shared, why);
-    if (!is_marked(local)) {
-        error_set(why, local->mark.state == MIGRATION_ARRIVED
-                           ? "all of it has arrived here, and the database has another queue by now: `closecrm.fcgi "
-                             "queue migrate --to sqlite` ends it"
-                           : "no queue is being moved: there is nothing to give up");
-        return false;
     }
-    return (local->mark.state != MIGRATION_RECEIVES || has_nothing(course, why)) &&
-           set_mark(course, local, &no_mark, why);
-}
-
-static bool give_up(struct course *course, struct error *why)
-{
-    if (!open_side(&course->from, course->config, why) || !open_side(&course->to, course->config, why)) {
-        error_prefix(why, "both queues are needed for that; where a database is gone for good name an empty one in "
-                          "queue_url: ");
-        return false;
-    }
-    if (!is_begun(course))
-        turn(course);
-    if (!is_begun(course))
-        return give_up_half(course, why);
-    name_places(course, &course->from, &course->to);
-    return undo(course, why);
+    return begin(course, why) && migrate_each_part(course, count_arrived, why) &&
+           (left || arrived || migrate_each_part(course, move_part, why)) && finish(course, why);
 }
 
 /* One queue is moved to one other: what waits in a source's own database would be left behind. */
@@ -449,6 +387,7 @@ static bool with_both(struct course *course, const struct config *config, enum q
         return false;
     course->from.engine->place(config, done->from);
     course->to.engine->place(config, done->to);
+    done->holds = to;
     bool good = act(course, why);
     cargo_free(&course->cargo);
     close_side(&course->to);
@@ -467,5 +406,5 @@ bool queue_migrate_give_up(const struct config *config, bool gone, const struct 
                            struct error *why)
 {
     struct course course = {.watch = watch, .gone = gone};
-    return with_both(&course, config, QUEUE_POSTGRESQL, give_up, done, why);
+    return with_both(&course, config, QUEUE_POSTGRESQL, migrate_give_up, done, why);
 }

@@ -82,34 +82,49 @@ enum migration_state {
 };
 
 #define MIGRATION_PLACE 320
+#define MIGRATION_OPENED 1 /* of LEFT: the other queue is open. Of LEAVES: was, and this one may not come back */
 
 /* What stands in a queue that is moved. Engines store it where each process finds it that opens the queue, and which
- * then refuses, by migration_words; also one of a release that does not know of it. */
+ * then refuses, by migration_words; also one of a release that does not know of it. A database that was opened where
+ * the other side was called gone has NONE with that side's number: should it come back, it goes on. */
 struct migration_mark {
     enum migration_state state;
     int64_t number;              /* the same on both sides, random */
-    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters */
+    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; else 0, or MIGRATION_OPENED */
     char place[MIGRATION_PLACE]; /* the other side, for people */
     char command[16];            /* the value of `queue migrate --to` that it was called with */
 };
 
-/* Says why a queue with that mark cannot be opened, and what to do. */
-void migration_words(const struct migration_mark *mark, struct error *why);
+/* Who reads a mark: a command that is printed is to be typed where it works, with that machine's configuration. */
+enum migration_reader {
+    MIGRATION_OWN,       /* it stands in the state directory */
+    MIGRATION_HERE,      /* in the database, and the other side is the reader's state directory */
+    MIGRATION_ELSEWHERE, /* that of another machine, or another one of this machine */
+    MIGRATION_STALE,     /* the reader's, which knows nothing of it any more */
+};
+
+/* HERE or ELSEWHERE, of a mark of the database. */
+enum migration_reader migration_reader(const struct migration_mark *mark, const struct config *config);
+
+/* Says why a queue with that mark cannot be opened, and what to do. No command in it is cut, however long the program's
+ * name and the configuration's are. */
+void migration_words(const struct migration_mark *mark, enum migration_reader reader, struct error *why);
 
 /* An engine's side of it. Each returns false with the reason when it fails. */
 struct migration {
     const char *value; /* of the key `queue` */
 
     /* Opens the queue with the consumer lock, makes it where there is none, and refuses while any other process has it
-     * open. Returns NULL with the reason. */
+     * open. Returns NULL with the reason; ERROR_MISSING: nothing is there that could be opened, maybe for good. */
     void *(*open)(const struct config *config, struct error *why);
     void (*close)(void *state);
 
     /* Where the queue is, for people, without a secret. */
     void (*place)(const struct config *config, char out[static MIGRATION_PLACE]);
 
-    /* Stores a mark, durably. NONE also ends what receiving needed. After it no other process has the queue open, or
-     * else it fails, and the mark is as before. */
+    /* Stores a mark, durably. NONE also ends what receiving needed, unless it has a number. After any other one no
+     * other process has the queue open, or else it fails, and the mark is as before. What came with another number is
+     * forgotten. */
     bool (*mark)(void *state, struct migration_mark *mark, struct error *why);
     bool (*set_mark)(void *state, const struct migration_mark *mark, struct error *why);
 

@@ -201,7 +201,7 @@ static enum pg_outcome migrates(struct pg_session *session)
     if (result != PG_DONE)
         return result;
     pg_session_close(session);
-    migration_words(&mark, &session->why);
+    migration_words(&mark, migration_reader(&mark, session->config), &session->why);
     return PG_WRONG;
 }
 
@@ -215,6 +215,7 @@ static enum pg_outcome look_at_setup(struct pg_session *session, const PGresult 
     if (strcmp(PQgetvalue(setup, 0, 0), "yes") != 0)
         return wrong(session, POOLER);
     int version = (int)result_int(setup, 0, 1);
+    session->is_moved = version == SCHEMA_MIGRATES;
     if (version <= SCHEMA_VERSION)
         return result_int(setup, 0, 2) != 0 ? PG_DONE : PG_MISSING;
     if (version == SCHEMA_MIGRATES)

@@ -235,7 +235,8 @@ static enum pg_outcome compare(struct pg_session *session, const struct identity
     bool expects = read_note(session->config, &expected);
     bool same = expects && is_same(&expected, found);
     session->is_new = !same;
-    if (expects && !same && !session->adopts) {
+    bool is_decided = session->adopts || (session->migrates && session->is_moved); /* the mark says whose it is */
+    if (expects && !same && !is_decided) {
         bool is_copy = strcmp(expected.origin, found->origin) == 0;
         snprintf(words, sizeof words,
                  is_copy ? "a copy of it, as from a dump that was restored" : "the queue %.8s, made %s", found->origin,

@@ -1,27 +1,18 @@
 /* This engine's side of queue_migrate (queue/migration.h): one session that has the consumer lock, in which each step
- * is a transaction, so that none is made without it. A queue that is marked has the version SCHEMA_MIGRATES, which no
- * session is opened for; the table `migration` has the mark, `migrated` how far each part came. */
+ * is a transaction, so that none is made without it; migrate_write.c has what receives. A queue that is marked has the
+ * version SCHEMA_MIGRATES, which no session is opened for; the table `migration` has the mark, `migrated` how far each
+ * part came. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "queue/migration.h"
-#include "queue/postgresql/store.h"
+#include "queue/postgresql/migrate.h"
 
 #define ALONE_WAIT_MS 2000 /* a command may just be looking; the server ends a killed process's session */
 #define LOOK_MS 200
 
 static const struct pg_settings moving = {"moves", INSPECT_MS, 0};
-
-struct pg_side {
-    struct pg_session session;
-};
-
-static bool side_done(const struct pg_side *side, enum pg_outcome result, struct error *why)
-{
-    return result == PG_DONE || pg_session_failed(&side->session, why);
-}
 
 /* ---- opening ---- */
 
@@ -96,6 +87,32 @@ static bool is_alone(struct pg_side *side, struct error *why)
     return side_done(side, result, why) && name[0] == '\0';
 }
 
+/* As far as libpq's words tell: not one that is starting, has no room, or refuses the password. */
+static bool is_missing(const char *words)
+{
+    static const char *const signs[] = {
+        "Connection refused", "could not translate host name", "No such file", "does not exist", "No route to host",
+        "timeout expired",    "Network is unreachable"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        is = is || strstr(words, signs[i]) != NULL;
+    return is && strstr(words, "role \"") == NULL;
+}
+
+/* With the port, for servers of one machine may have databases of one name. */
+static void pg_side_place(const struct config *config, char out[static MIGRATION_PLACE])
+{
+    PQconninfoOption *options =
+        config->queue_url == NULL || !libpq_load(NULL) ? NULL : PQconninfoParse(config->queue_url, NULL);
+    pg_place(config, out);
+    size_t length = strlen(out);
+    for (const PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++) {
+        if (strcmp(option->keyword, "port") == 0 && option->val != NULL && strcmp(option->val, "5432") != 0)
+            snprintf(out + length, MIGRATION_PLACE - length, " port %.30s", option->val);
+    }
+    PQconninfoFree(options);
+}
+
 static void *pg_side_open(const struct config *config, struct error *why)
 {
     if (config->queue_url == NULL) {
@@ -111,8 +128,11 @@ static void *pg_side_open(const struct config *config, struct error *why)
     }
     pg_session_init(&side->session, config, &moving);
     side->session.migrates = true;
-    if (side_done(side, pg_session_open(&side->session), why) && claim(side, why) && is_alone(side, why))
+    enum pg_outcome result = pg_session_open(&side->session);
+    if (side_done(side, result, why) && claim(side, why) && is_alone(side, why))
         return side;
+    if (result == PG_LOST && is_missing(why->text))
+        why->kind = ERROR_MISSING;
     pg_side_close(side);
     return NULL;
 }
@@ -147,13 +167,15 @@ static bool pg_side_mark(void *state, struct migration_mark *mark, struct error 
     return side_done(side, migration_read(&side->session, mark), why);
 }
 
+#define NUMBERS_BEHIND                                                                                                 \
+    "SELECT setval(name, greatest(max(id), pg_sequence_last_value(name::regclass)))"                                   \
+    " FROM letter, pg_get_serial_sequence('letter', 'id') name GROUP BY name;"
+
 /* In one transaction, as one text. */
 static bool pg_side_unmark(struct pg_side *side, struct error *why)
 {
-    static const char text[] = "BEGIN; DROP TABLE IF EXISTS migration, migrated; UPDATE meta SET version = 1;"
-                               "SELECT setval(name, greatest(max(id), pg_sequence_last_value(name::regclass)))"
-                               " FROM letter, pg_get_serial_sequence('letter', 'id') name GROUP BY name;"
-                               "COMMIT";
+    static const char text[] =
+        "BEGIN; DROP TABLE IF EXISTS migration, migrated; UPDATE meta SET version = 1;" NUMBERS_BEHIND "COMMIT";
     _Static_assert(SCHEMA_VERSION == 1, "the statement above has this number");
     return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
 }
@@ -168,8 +190,10 @@ static enum pg_outcome make_tables(struct pg_side *side)
                            INSPECT_MS);
 }
 
+/* NONE: the queue is open, and the rest stays for who has that number. */
 static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mark *mark)
 {
+    struct params number = {.count = 0};
     struct params params = {.count = 0}, version = {.count = 0};
     char place[sizeof mark->place];
     params_int4(&params, (int32_t)mark->state);
@@ -178,7 +202,10 @@ static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mar
     memcpy(place, mark->place, sizeof place);
     params_words(&params, place);
     params_text(&params, mark->command);
-    params_int4(&version, SCHEMA_MIGRATES);
+    params_int4(&version, mark->state == MIGRATION_NONE ? SCHEMA_VERSION : SCHEMA_MIGRATES);
+    params_int8(&number, mark->number);
+    pg_session_send_text(&side->session,
+                         "DELETE FROM migrated WHERE NOT EXISTS (SELECT 1 FROM migration WHERE number = $1)", &number);
     pg_session_send_text(&side->session, "DELETE FROM migration", NULL);
     pg_session_send_text(&side->session, "INSERT INTO migration VALUES ($1, $2, $3, $4, $5)", &params);
     pg_session_send_text(&side->session, "UPDATE meta SET version = $1", &version);
@@ -189,8 +216,11 @@ static bool pg_side_set_mark(void *state, const struct migration_mark *mark, str
 {
     struct pg_side *side = state;
     struct migration_mark before;
-    if (mark->state == MIGRATION_NONE)
+    if (mark->state == MIGRATION_NONE && mark->number == 0)
         return pg_side_unmark(side, why);
+    if (mark->state == MIGRATION_NONE)
+        return side_done(side, pg_session_text(&side->session, NUMBERS_BEHIND, INSPECT_MS), why) &&
+               side_done(side, put_mark(side, mark), why);
     if (!pg_side_mark(side, &before, why) || !side_done(side, make_tables(side), why) ||
         !side_done(side, put_mark(side, mark), why))
         return false;
@@ -312,175 +342,11 @@ static bool pg_side_read(void *state, const char *source, enum cargo_part part, 
     return memory && side_done(side, result, why);
 }
 
-/* ---- writing ---- */
-
-static bool pg_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                            struct error *why)
-{
-    struct pg_side *side = state;
-    PGresult *row = NULL;
-    struct params params = {.count = 0};
-    *place = (struct cargo_place){.id = 0};
-    params_text(&params, source);
-    params_int4(&params, (int32_t)part);
-    enum pg_outcome result =
-        pg_session_ask(&side->session, "SELECT id, key FROM migrated WHERE source = $1 AND part = $2", &params, &row);
-    if (result == PG_DONE && PQntuples(row) > 0) {
-        place->id = result_int(row, 0, 0);
-        memcpy(place->key, PQgetvalue(row, 0, 1), sizeof place->key);
-    }
-    PQclear(row);
-    return side_done(side, result, why);
-}
-
-/* $1: the source's number; $2: what is added to the numbers of dead letters; then the columns of `reads` as arrays. */
-#define ROWS                                                                                                           \
-    "unnest($3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],"          \
-    " $11::uuid[], $12::text[], $13::bytea[]) WITH ORDINALITY AS v (id, n, received, died, replayed, at, updated,"     \
-    " letter, key, reason, body, place)"
-#define KNOWS                                                                                                          \
-    "INSERT INTO known AS k (source, at, key, updated) SELECT $1, max(at), key, max(updated) FROM " ROWS               \
-    " WHERE $2 >= 0::int8 GROUP BY key ON CONFLICT (source, key) DO UPDATE SET"                                        \
-    " updated = greatest(k.updated, excluded.updated), at = greatest(k.at, excluded.at)"
-
-static const char *const writes[CARGO_PARTS] = {
-    [CARGO_KNOWN] = KNOWS,
-    [CARGO_LATEST] = KNOWS,
-    [CARGO_LETTERS] =
-        "INSERT INTO letter (id, source, key, updated, received, died, replayed, reason, body) OVERRIDING SYSTEM VALUE"
-        " SELECT id + $2, $1, key, CASE WHEN key IS NOT NULL THEN updated END, received, died, nullif(replayed, 0),"
-        " reason, body FROM " ROWS,
-    [CARGO_EVENTS] =
-        "INSERT INTO event (source, id, received, letter, body)"
-        " SELECT $1, nextval((SELECT ('id_' || $1)::regclass)), received, nullif(letter, 0) + $2, body FROM"
-        " (SELECT * FROM " ROWS " ORDER BY place) v",
-    [CARGO_COUNTS] =
-        "INSERT INTO count AS c (source, kind, n) SELECT $1, id::int2, n FROM " ROWS
-        " WHERE $2 >= 0::int8 ON CONFLICT (source, kind) DO UPDATE SET n = CASE"
-        " WHEN c.kind IN (" CARGO_KIND_IS_TIME ") THEN greatest(c.n, excluded.n) ELSE c.n + excluded.n END",
-};
-
-#define NUMBERS 8
-
-struct columns {
-    struct array number[NUMBERS], key, reason, body;
-};
-
-static void add_row(struct columns *columns, const struct cargo_row *row)
-{
-    const int64_t numbers[NUMBERS] = {row->id,       row->n,  row->received, row->died,
-                                      row->replayed, row->at, row->updated,  row->letter};
-    for (size_t i = 0; i < NUMBERS; i++)
-        array_int8(&columns->number[i], numbers[i]);
-    array_add(&columns->key, row->has_key ? row->key : NULL, sizeof row->key);
-    array_add(&columns->reason, row->reason, strlen(row->reason));
-    array_add(&columns->body, row->body, row->length);
-}
-
-static void columns_free(struct columns *columns)
-{
-    for (size_t i = 0; i < NUMBERS; i++)
-        buffer_free(&columns->number[i].bytes);
-    buffer_free(&columns->key.bytes);
-    buffer_free(&columns->reason.bytes);
-    buffer_free(&columns->body.bytes);
-}
-
-static void send_place(struct pg_side *side, const char *source, enum cargo_part part, const struct cargo_place *place)
-{
-    struct params params = {.count = 0};
-    params_text(&params, source);
-    params_int4(&params, (int32_t)part);
-    params_int8(&params, place->id);
-    params_uuid(&params, place->key);
-    pg_session_send_text(&side->session,
-                         "INSERT INTO migrated (source, part, id, key) VALUES ($1, $2, $3, $4)"
-                         " ON CONFLICT (source, part) DO UPDATE SET id = excluded.id, key = excluded.key",
-                         &params);
-}
-
-static bool pg_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                          const struct cargo_place *place, int64_t letters, struct error *why)
-{
-    struct pg_side *side = state;
-    struct params params = {.count = 0};
-    struct columns columns = {.key = {.type = TYPE_UUID}, .reason = {.type = TYPE_TEXT}, .body = {.type = TYPE_BYTEA}};
-    int32_t number;
-    bool memory = true;
-    enum pg_outcome result = pg_session_number(&side->session, source, true, &number);
-    params_int4(&params, number);
-    params_int8(&params, letters);
-    for (size_t i = 0; i < NUMBERS; i++)
-        columns.number[i].type = TYPE_INT8;
-    for (size_t i = 0; i < cargo->count; i++)
-        add_row(&columns, &cargo->at[i]);
-    for (size_t i = 0; i < NUMBERS; i++)
-        memory = params_array(&params, &columns.number[i]) && memory;
-    memory = params_array(&params, &columns.key) && params_array(&params, &columns.reason) &&
-             params_array(&params, &columns.body) && memory;
-    if (result == PG_DONE && !memory)
-        result = pg_session_lose(&side->session, "out of memory");
-    if (result == PG_DONE) {
-        pg_session_send_text(&side->session, writes[part], &params);
-        send_place(side, source, part, place);
-        result = pg_session_finish(&side->session, NULL);
-    }
-    columns_free(&columns);
-    return side_done(side, result, why);
-}
-
-/* ---- counting, and giving it up ---- */
-
-static bool pg_side_count(void *state, const char *source, enum cargo_part part, const struct cargo_place *last,
-                          int64_t *count, struct error *why)
-{
-    struct pg_side *side = state;
-    PGresult *row = NULL;
-    int32_t number;
-    struct params params = {.count = 0};
-    const char *text = part == CARGO_EVENTS    ? "SELECT count(*) FROM event WHERE source = $1 AND id <= $2"
-                       : part == CARGO_LETTERS ? "SELECT count(*) FROM letter WHERE source = $1 AND id <= $2"
-                                               : NULL;
-    *count = 0;
-    enum pg_outcome result = pg_session_number(&side->session, source, false, &number);
-    if (result != PG_DONE || text == NULL)
-        return side_done(side, result, why);
-    params_int4(&params, number);
-    params_int8(&params, last->id);
-    result = pg_session_ask(&side->session, text, &params, &row);
-    *count = result == PG_DONE ? result_int(row, 0, 0) : 0;
-    PQclear(row);
-    return side_done(side, result, why);
-}
-
-/* Nobody has appended behind it: the queue is closed. */
-static bool pg_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
-                              struct error *why)
-{
-    struct pg_side *side = state;
-    int32_t number;
-    struct params params = {.count = 0};
-    const struct cargo_place none = {.id = 0};
-    enum pg_outcome result = pg_session_number(&side->session, source, false, &number);
-    if (result != PG_DONE || number == 0)
-        return side_done(side, result, why);
-    params_int4(&params, number);
-    params_int8(&params, part == CARGO_LETTERS ? letters : count);
-    pg_session_send_text(&side->session,
-                         part == CARGO_LETTERS
-                             ? "DELETE FROM letter WHERE source = $1 AND id > $2"
-                             : "DELETE FROM event WHERE source = $1 AND id IN (SELECT id FROM event WHERE source = $1"
-                               " ORDER BY id DESC LIMIT $2)",
-                         &params);
-    send_place(side, source, part, &none);
-    return side_done(side, pg_session_finish(&side->session, NULL), why);
-}
-
 const struct migration postgresql_migration = {
     .value = "postgresql",
     .open = pg_side_open,
     .close = pg_side_close,
-    .place = pg_place,
+    .place = pg_side_place,
     .mark = pg_side_mark,
     .set_mark = pg_side_set_mark,
     .empty = pg_side_empty,

@@ -58,6 +58,7 @@ struct pg_session {
     const atomic_bool *stop; /* set: waits end soon; NULL: nobody sets it */
     struct error why;        /* of the last result but PG_DONE */
     bool migrates;           /* opens a queue that is being moved, too */
+    bool is_moved;           /* it is such a one */
     bool rehearses;          /* makes no tables: making them is tried, and rolled back */
     bool is_bare;            /* of one that rehearses: there are no tables */
     bool adopts;             /* opens one that this state directory has not worked with, which is noted then */

@@ -174,7 +174,7 @@ bool migrates_is_marked(struct database *database)
     struct migration_mark mark;
     bool marked = is_marked(database);
     if (marked && read_mark(database, &mark))
-        migration_words(&mark, &database->why);
+        migration_words(&mark, MIGRATION_OWN, &database->why);
     return marked;
 }
 

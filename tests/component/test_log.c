@@ -32,16 +32,16 @@ static void cuts_at_200_bytes(void)
 static void a_reason_stays_whole(void)
 {
     char out[LOG_QUOTED], text[2000] = "";
-    memset(text, 'a', 511);
+    memset(text, 'a', 1023);
     log_quote_reason(out, text);
-    CU_ASSERT_EQUAL(strlen(out), 1 + 511 + 1);
+    CU_ASSERT_EQUAL(strlen(out), 1 + 1023 + 1);
     memset(text, '\n', sizeof text - 1);
     log_quote_reason(out, text);
-    CU_ASSERT_EQUAL(strlen(out), 1 + 200 * 4 + 1 + 3);
+    CU_ASSERT_EQUAL(strlen(out), 1 + 260 * 4 + 1 + 3);
     memset(text, 'a', sizeof text - 1);
     text[0] = '\n';
     log_quote_reason(out, text);
-    CU_ASSERT(strlen(out) <= 1 + 800 + 1 + 3 && strcmp(out + strlen(out) - 5, "a\"...") == 0);
+    CU_ASSERT(strlen(out) <= 1 + 1040 + 1 + 3 && strcmp(out + strlen(out) - 5, "a\"...") == 0);
 }
 
 #define LINES 3000 /* more than a pipe holds */

@@ -279,7 +279,7 @@ static void another_machine_keeps_its_hands_off(void)
     free(before);
 }
 
-/* A database that has left is free for another machine's queue, also before the first one knows that all is done. */
+/* A database that has left is free for another machine's queue, as soon as the first one has it open. */
 static void a_database_that_has_left_is_free(void)
 {
     int steps = 0;
@@ -294,10 +294,17 @@ static void a_database_that_has_left_is_free(void)
     path_join(state, directory, "another");
     made.config.queue = QUEUE_SQLITE;
     fill();
+    refused(QUEUE_POSTGRESQL, "on that machine `queue migrate --to sqlite` ends it");
+    path_join(state, directory, "first-machine");
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 1), KILLED); /* it is open, and the database does not know it */
+    path_join(state, directory, "another");
+    refused(QUEUE_POSTGRESQL, "on that machine `queue migrate --to sqlite` ends it");
+    path_join(state, directory, "first-machine");
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 0), 0);
+    path_join(state, directory, "another");
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
     path_join(state, directory, "first-machine");
     CU_ASSERT_EQUAL(give_up_in_child(0), 1);
-    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 0), 0);
     made.config.queue = QUEUE_SQLITE;
     char *there = all_of_it();
     CU_ASSERT_STRING_EQUAL(there, before);

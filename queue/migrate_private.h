@@ -1,0 +1,72 @@
+/* What migrate.c and migrate_give_up.c share: a migration in this process, and its steps. */
+#ifndef QUEUE_MIGRATE_PRIVATE_H
+#define QUEUE_MIGRATE_PRIVATE_H
+
+#include "queue/inspect.h"
+#include "queue/migration.h"
+
+struct side {
+    const struct migration *engine;
+    void *state;
+    struct migration_mark mark;
+};
+
+struct course {
+    struct side from, to;
+    const struct config *config;
+    const struct migrating *watch;
+    struct migrated *done;
+    struct cargo cargo;
+    bool has_arrived; /* anything but identities */
+    bool gone;        /* the operator says that the other side is */
+};
+
+static inline struct side *local_side(struct course *course)
+{
+    return course->to.engine == &sqlite_migration ? &course->to : &course->from;
+}
+
+static inline struct side *shared_side(struct course *course)
+{
+    return course->to.engine == &sqlite_migration ? &course->from : &course->to;
+}
+
+/* ---- migrate.c: each returns false with the reason ---- */
+
+bool migrate_open_side(struct side *side, const struct config *config, struct error *why);
+
+/* As the engine's; and tells of the step. */
+bool migrate_set_mark(const struct course *course, struct side *side, const struct migration_mark *mark,
+                      struct error *why);
+
+/* After each step. */
+bool migrate_tell(const struct course *course, struct error *why);
+
+void migrate_count_rows(struct migrated *done, enum cargo_part part, size_t count);
+
+/* Does it with each part of each source of the side `from`. */
+bool migrate_each_part(struct course *course,
+                       bool (*act)(struct course *course, const char *source, enum cargo_part part, struct error *why),
+                       struct error *why);
+
+/* Whether a side is half of a migration, and whether both sides have the marks of one. */
+bool migrate_is_marked(const struct side *side);
+bool migrate_is_begun(const struct course *course);
+
+/* Says what the database's mark says to this machine. Returns false. */
+bool migrate_refuse_shared(struct course *course, struct error *why);
+
+/* Whether queue_url names the database that the state directory's mark is about, as far as it can be told. */
+bool migrate_is_same_place(struct course *course, struct error *why);
+
+/* Whether another machine has opened the database, which the state directory's mark is about (MIGRATION_OPENED). */
+bool migrate_was_opened(struct course *course);
+
+/* Whether nothing but identities is in the state directory, which receives. */
+bool migrate_has_nothing(struct course *course, struct error *why);
+
+/* ---- migrate_give_up.c ---- */
+
+bool migrate_give_up(struct course *course, struct error *why);
+
+#endif

@@ -1,0 +1,302 @@
+/* queue_migrate from each pair of marks that two queues can have: what each call of it does, and that what it prints,
+ * typed, ends in an open queue, with no row lost. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/program_name.h"
+#include "queue/migration.h"
+#include "tests/suites.h"
+#include "tests/support/check.h"
+#include "tests/support/queue_rig.h"
+
+#define STEPS 3 /* commands */
+#define OWN_NUMBER 11
+#define OTHER_NUMBER 22
+
+static struct made_config made;
+static char directory[PATH_SIZE], state[PATH_SIZE], here[PATH_SIZE], other[PATH_SIZE];
+static struct queue_rig_engine engine;
+static struct events found;
+static const struct migrating silent;
+
+static int begin(void)
+{
+    return queue_rig_set_up_quiet(&made, directory, state) != 0 || !queue_rig_postgresql(&engine, &made);
+}
+
+static int end(void)
+{
+    queue_rig_engine_end(&engine);
+    return queue_rig_tear_down_quiet(directory, &found);
+}
+
+/* ---- the two queues, and the other machine's ---- */
+
+static void go(const char *machine)
+{
+    snprintf(state, sizeof state, "%s", machine);
+}
+
+static void put_mark(const struct migration *side, const struct migration_mark *mark)
+{
+    struct error why = {0};
+    void *opened = side->open(&made.config, &why);
+    check(opened != NULL &&
+              (mark->state == MIGRATION_NONE && mark->number == 0 ? true : side->set_mark(opened, mark, &why)),
+          "marked: %s", why.text);
+    if (opened != NULL)
+        side->close(opened);
+}
+
+static void append(enum queue_kind kind, const char *body)
+{
+    made.config.queue = kind;
+    struct queue *queue = queue_rig_open(&made);
+    queue_rig_append(queue, "one", body);
+    queue_close(queue);
+}
+
+/* Also in a queue that is closed. */
+static bool has(const struct migration *side, const char *body)
+{
+    struct error why = {0};
+    struct cargo cargo = {0};
+    bool is_there = false;
+    void *opened = side->open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(opened);
+    check(side->read(opened, "one", CARGO_EVENTS, &(struct cargo_place){.id = 0}, &cargo, &why), "read: %s", why.text);
+    cargo_finish(&cargo);
+    for (size_t i = 0; i < cargo.count; i++)
+        is_there = is_there || strncmp(cargo.at[i].body, body, strlen(body)) == 0;
+    side->close(opened);
+    cargo_free(&cargo);
+    return is_there;
+}
+
+static bool is_anywhere(const char *body)
+{
+    go(other);
+    bool there = has(&sqlite_migration, body);
+    go(here);
+    return there || has(&sqlite_migration, body) || has(&postgresql_migration, body);
+}
+
+struct pair {
+    enum migration_state local, shared;
+    bool same;        /* one migration's */
+    bool opened;      /* of LEFT: the other machine's queue is open */
+    const char *does; /* --to postgresql, --to sqlite, --give-up, --give-up --gone: d: done, r: refused */
+};
+
+/* What the other machine has while the database is marked so by it. */
+static enum migration_state other_state(const struct pair *pair)
+{
+    return pair->shared == MIGRATION_RECEIVES                ? MIGRATION_LEAVES
+           : pair->shared == MIGRATION_LEAVES                ? MIGRATION_RECEIVES
+           : pair->shared == MIGRATION_LEFT && !pair->opened ? MIGRATION_ARRIVED
+                                                             : MIGRATION_NONE;
+}
+
+static struct migration_mark mark_of(enum migration_state is, int64_t number, const struct migration *side,
+                                     bool to_database)
+{
+    struct migration_mark mark = {.state = is, .number = is == MIGRATION_NONE ? 0 : number};
+    side->place(&made.config, mark.place);
+    snprintf(mark.command, sizeof mark.command, "%s", to_database ? "postgresql" : "sqlite");
+    return mark;
+}
+
+static void make(const struct pair *pair, int serial)
+{
+    path_join(here, directory, "here");
+    path_join(other, directory, "other");
+    snprintf(here + strlen(here), 8, "-%d", serial);
+    snprintf(other + strlen(other), 8, "-%d", serial);
+    go(other);
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_rig_new(&engine, &made);
+    append(QUEUE_SQLITE, "other");
+    if (pair->shared == MIGRATION_LEFT && !pair->same)
+        append(QUEUE_SQLITE, "base");
+    struct migration_mark mark =
+        mark_of(other_state(pair), OTHER_NUMBER, &postgresql_migration, pair->shared == MIGRATION_RECEIVES);
+    if (!pair->same)
+        put_mark(&sqlite_migration, &mark);
+    append(QUEUE_POSTGRESQL, "base");
+    if (pair->same)
+        go(here);
+    mark = mark_of(pair->shared, pair->same ? OWN_NUMBER : OTHER_NUMBER, &sqlite_migration,
+                   pair->shared == MIGRATION_RECEIVES);
+    mark.number = pair->same ? OWN_NUMBER : mark.number; /* also of NONE: it was opened as gone */
+    mark.letters = pair->opened ? MIGRATION_OPENED : 0;
+    go(here);
+    if (mark.state == MIGRATION_NONE && pair->same) {
+        mark.state = MIGRATION_RECEIVES;
+        put_mark(&postgresql_migration, &mark);
+        mark.state = MIGRATION_NONE;
+    }
+    put_mark(&postgresql_migration, &mark);
+    append(QUEUE_SQLITE, "here");
+    mark = mark_of(pair->local, OWN_NUMBER, &postgresql_migration,
+                   pair->local == MIGRATION_LEAVES || pair->local == MIGRATION_LEFT);
+    put_mark(&sqlite_migration, &mark);
+}
+
+/* ---- typing what is printed ---- */
+
+static const char *const calls[] = {"--to postgresql", "--to sqlite", "--give-up", "--give-up --gone"};
+
+static bool opens(enum queue_kind kind, struct error *why)
+{
+    bool owned;
+    struct error ignored;
+    made.config.queue = kind;
+    struct queue *queue = queue_open(&made.config, why);
+    bool good = queue != NULL && queue_is_owned(queue, &owned, &ignored, why);
+    queue_close(queue);
+    return good;
+}
+
+static bool call(const char *words, struct migrated *done, struct error *why)
+{
+    made.config.queue = QUEUE_SQLITE;
+    if (strstr(words, "--to postgresql") != NULL)
+        return queue_migrate(&made.config, QUEUE_POSTGRESQL, &silent, done, why);
+    if (strstr(words, "--to sqlite") != NULL)
+        return queue_migrate(&made.config, QUEUE_SQLITE, &silent, done, why);
+    return queue_migrate_give_up(&made.config, strstr(words, "--gone") != NULL, &silent, done, why);
+}
+
+/* The n-th command of a text, or NULL. */
+static const char *find_command(const char *text, int n, char out[static 600])
+{
+    const char *at = text;
+    while ((at = strchr(at, '`')) != NULL) {
+        size_t length = strcspn(at + 1, "`");
+        if (n-- == 0) {
+            snprintf(out, 600, "%.*s", (int)length, at + 1);
+            return at;
+        }
+        at += length + 2;
+    }
+    return NULL;
+}
+
+static bool is_of_other(const char *text, const char *command)
+{
+    const char *there = strstr(text, "that machine");
+    return there != NULL && there < command && strncmp(command + 1, "queue migrate", 13) == 0;
+}
+
+/* Follows the n-th piece of advice, then the first ones. Returns whether a queue is open in the end. */
+static bool follow(const char *text, int n)
+{
+    struct error said;
+    struct migrated done;
+    char command[600];
+    snprintf(said.text, sizeof said.text, "%s", text);
+    for (int steps = 0; steps < STEPS; n = 0) {
+        struct error why = {0};
+        go(here);
+        if (n == 0 && strstr(said.text, "Set queue = ") != NULL) {
+            if (opens(strstr(said.text, "Set queue = sqlite") ? QUEUE_SQLITE : QUEUE_POSTGRESQL, &why))
+                return true;
+        } else if (strstr(said.text, "and keep it: ") != NULL) {
+            return true; /* the database counts, and the file is moved away */
+        } else if (n == 0 && strstr(said.text, "lead to that one") != NULL) {
+            go(other);
+            return opens(QUEUE_SQLITE, &why);
+        } else {
+            const char *at = find_command(said.text, n, command);
+            if (at == NULL)
+                return false;
+            steps++;
+            go(is_of_other(said.text, at) ? other : here);
+            if (call(command, &done, &why) && opens(done.holds, &why))
+                return true;
+        }
+        said = why;
+    }
+    printf("(after %d commands: %s) ", STEPS, said.text);
+    return false;
+}
+
+static int serial;
+
+static void check_rows(const struct pair *pair, const char *after)
+{
+    bool keeps_here = pair->local != MIGRATION_LEFT, keeps_base = pair->shared != MIGRATION_LEFT || !pair->same;
+    check(is_anywhere("other"), "%s: the other machine's is there", after);
+    check(!keeps_here || is_anywhere("here"), "%d/%d %s: the state directory's is there", pair->local, pair->shared,
+          after);
+    check(!keeps_base || is_anywhere("base"), "%d/%d %s: the database's is there", pair->local, pair->shared, after);
+}
+
+static void try_call(const struct pair *pair, size_t which)
+{
+    char command[600];
+    int advice = 1;
+    for (int n = 0; n < advice; n++) {
+        struct error why = {0};
+        struct migrated done;
+        make(pair, serial++);
+        bool good = call(calls[which], &done, &why);
+        check(good == (pair->does[which] == 'd'), "%d/%d same %d opened %d: %s: %d %s", pair->local, pair->shared,
+              pair->same, pair->opened, calls[which], good, why.text);
+        if (good)
+            check(opens(done.holds, &why), "%d/%d %s: open: %s", pair->local, pair->shared, calls[which], why.text);
+        else if (strstr(why.text, "nothing to give up") == NULL)
+            check(follow(why.text, n), "%d/%d same %d opened %d: advice %d of %s ends in an open queue: %s",
+                  pair->local, pair->shared, pair->same, pair->opened, n, calls[which], why.text);
+        while (!good && find_command(why.text, advice, command) != NULL)
+            advice++;
+        check_rows(pair, calls[which]);
+    }
+}
+
+#define NONE MIGRATION_NONE
+#define RECEIVES MIGRATION_RECEIVES
+#define LEAVES MIGRATION_LEAVES
+#define LEFT MIGRATION_LEFT
+#define ARRIVED MIGRATION_ARRIVED
+
+/* The database's mark is this machine's (same), or another one's. */
+static const struct pair pairs[] = {
+    {NONE, NONE, false, false, "ddrr"},         {NONE, RECEIVES, false, false, "rrrd"},
+    {NONE, LEAVES, false, false, "rrrd"},       {NONE, LEFT, false, false, "rdrd"},
+    {NONE, LEFT, false, true, "ddrr"},          {NONE, RECEIVES, true, false, "rrrd"},
+    {NONE, LEAVES, true, false, "rrrd"},        {NONE, LEFT, true, false, "ddrr"},
+    {RECEIVES, NONE, false, false, "rddd"},     {RECEIVES, NONE, true, false, "rddd"},
+    {RECEIVES, RECEIVES, false, false, "rrdd"}, {RECEIVES, LEAVES, true, false, "rddd"},
+    {RECEIVES, LEAVES, false, false, "rrdd"},   {RECEIVES, LEFT, true, false, "rddd"},
+    {RECEIVES, LEFT, false, false, "rddd"},     {RECEIVES, LEFT, false, true, "rddd"},
+    {LEAVES, NONE, false, false, "drdd"},       {LEAVES, NONE, true, false, "drrr"},
+    {LEAVES, RECEIVES, true, false, "drdd"},    {LEAVES, RECEIVES, false, false, "rrdd"},
+    {LEAVES, LEAVES, false, false, "rrdd"},     {LEAVES, LEFT, false, false, "rrdd"},
+    {LEAVES, LEFT, false, true, "drdd"},        {LEFT, NONE, false, false, "ddrr"},
+    {LEFT, RECEIVES, true, false, "drdd"},      {LEFT, RECEIVES, false, false, "rrrd"},
+    {LEFT, LEAVES, false, false, "rrrd"},       {LEFT, LEFT, false, false, "rdrd"},
+    {LEFT, LEFT, false, true, "rdrr"},          {ARRIVED, NONE, false, false, "ddrr"},
+    {ARRIVED, NONE, true, false, "rrrr"},       {ARRIVED, RECEIVES, false, false, "rdrd"},
+    {ARRIVED, LEAVES, true, false, "rddd"},     {ARRIVED, LEAVES, false, false, "rdrd"},
+    {ARRIVED, LEFT, true, false, "dddd"},       {ARRIVED, LEFT, false, false, "rdrd"},
+    {ARRIVED, LEFT, false, true, "ddrr"},
+};
+
+static void each_pair_of_marks_has_a_way_out(void)
+{
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        for (size_t which = 0; which < sizeof calls / sizeof *calls; which++)
+            try_call(&pairs[i], which);
+    }
+}
+
+void suite_queue_migrate_marks(void)
+{
+    static CU_TestInfo tests[] = {
+        {"each pair of marks has a way out", each_pair_of_marks_has_a_way_out},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("queue migrate marks", begin, end, tests);
+}
