@@ -194,6 +194,7 @@ static void (*const suites[])(void) = {
     suite_queue_postgresql_other,
     suite_queue_migrate,
     suite_queue_migrate_marks,
+    suite_queue_migrate_words,
     suite_durable_migrate,
     suite_durable_other,
     suite_queue_spread,

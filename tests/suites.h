@@ -140,6 +140,7 @@ void suite_queue_postgresql_faults(void);
 void suite_queue_postgresql_other(void);
 void suite_queue_migrate(void);
 void suite_queue_migrate_marks(void);
+void suite_queue_migrate_words(void);
 void suite_queue_letters_postgresql(void);
 void suite_queue_look_postgresql(void);
 void suite_queue_model_postgresql(void);

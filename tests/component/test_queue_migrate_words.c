@@ -1,0 +1,323 @@
+/* queue_migrate where a machine or a database is gone, or is called so: what is said, followed, neither loses nor
+ * doubles anything; and no command that is printed is cut. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/program_name.h"
+#include "queue/migration.h"
+#include "tests/suites.h"
+#include "tests/support/check.h"
+#include "tests/support/queue_filled.h"
+
+#define KILLED 77
+
+static struct made_config made;
+static char directory[PATH_SIZE], state[PATH_SIZE];
+static struct queue_rig_engine engine;
+static struct events found;
+static const struct migrating silent;
+
+static int begin(void)
+{
+    return queue_rig_set_up_quiet(&made, directory, state) != 0 || !queue_rig_postgresql(&engine, &made);
+}
+
+static int end(void)
+{
+    queue_rig_engine_end(&engine);
+    return queue_rig_tear_down_quiet(directory, &found);
+}
+
+static void go(const char *machine)
+{
+    path_join(state, directory, machine);
+}
+
+static void use_new(const char *machine)
+{
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_rig_new(&engine, &made);
+    go(machine);
+    made.config.queue = QUEUE_SQLITE;
+}
+
+static bool die_at_last(void *context, const struct migrated *done)
+{
+    int *steps = context;
+    (void)done;
+    if (--*steps == 0)
+        _exit(KILLED);
+    return true;
+}
+
+static void move_killed(enum queue_kind to, int steps)
+{
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        struct error why = {0};
+        struct migrated done;
+        queue_migrate(&made.config, to, &(struct migrating){die_at_last, &steps}, &done, &why);
+        _exit(1);
+    }
+    CU_ASSERT_FATAL(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    CU_ASSERT_EQUAL_FATAL(WEXITSTATUS(status), KILLED);
+}
+
+static void moves(enum queue_kind to)
+{
+    struct error why = {0};
+    struct migrated done;
+    check(queue_migrate(&made.config, to, &silent, &done, &why), "it moves: %s", why.text);
+}
+
+static void move_refused(enum queue_kind to, const char *words)
+{
+    struct error why = {0};
+    struct migrated done;
+    CU_ASSERT_FALSE(queue_migrate(&made.config, to, &silent, &done, &why));
+    check(strstr(why.text, words) != NULL, "%s: %s", words, why.text);
+}
+
+static void gives_up(bool gone, struct migrated *done)
+{
+    struct error why = {0};
+    check(queue_migrate_give_up(&made.config, gone, &silent, done, &why), "it is given up: %s", why.text);
+}
+
+static void give_up_refused(const char *words)
+{
+    struct error why = {0};
+    struct migrated done;
+    CU_ASSERT_FALSE(queue_migrate_give_up(&made.config, false, &silent, &done, &why));
+    check(strstr(why.text, words) != NULL, "%s: %s", words, why.text);
+}
+
+static char *all_of(enum queue_kind kind)
+{
+    made.config.queue = kind;
+    char *text = queue_filled_text(&made);
+    made.config.queue = QUEUE_SQLITE;
+    return text;
+}
+
+static struct counts counts_of(enum queue_kind kind)
+{
+    made.config.queue = kind;
+    struct queue *queue = queue_rig_open(&made);
+    struct counts counts = queue_rig_counts(queue, "one");
+    queue_close(queue);
+    made.config.queue = QUEUE_SQLITE;
+    return counts;
+}
+
+/* ---- a machine that was called gone ---- */
+
+static size_t deliver_all(void)
+{
+    struct error why = {0};
+    size_t delivered = 0;
+    made.config.queue = QUEUE_POSTGRESQL;
+    struct queue *queue = queue_rig_open(&made);
+    queue_rig_claim(queue);
+    while (queue_next(queue, "one", 0, 500, 1 << 20, &found, &why) > 0) {
+        for (size_t i = 0; i < found.count; i++) {
+            struct verdict verdict = {.id = found.at[i].id, .kind = VERDICT_DELIVERED};
+            CU_ASSERT_TRUE_FATAL(queue_settle(queue, "one", &verdict, 1, &why));
+        }
+        delivered += found.count;
+    }
+    queue_close(queue);
+    made.config.queue = QUEUE_SQLITE;
+    return delivered;
+}
+
+/* After so many steps of its move. */
+static void comes_back(int steps, bool *some)
+{
+    char machine[32], stays[32];
+    struct migrated done;
+    snprintf(machine, sizeof machine, "returns-%d", steps);
+    snprintf(stays, sizeof stays, "stays-%d", steps);
+    use_new(machine);
+    queue_filled_make(&made);
+    struct counts before = counts_of(QUEUE_SQLITE);
+    move_killed(QUEUE_POSTGRESQL, steps);
+    go(stays);
+    gives_up(true, &done);
+    CU_ASSERT(done.is_opened && done.holds == QUEUE_POSTGRESQL);
+    size_t delivered = deliver_all();
+    *some = *some || (delivered > 0 && delivered < before.waiting);
+    go(machine);
+    give_up_refused("queue migrate --to postgresql` brings the rest");
+    moves(QUEUE_POSTGRESQL);
+    struct counts after = counts_of(QUEUE_POSTGRESQL);
+    check(after.waiting == before.waiting - delivered, "after %d steps %lu wait, and %lu of %lu were delivered", steps,
+          (unsigned long)after.waiting, (unsigned long)delivered, (unsigned long)before.waiting);
+    check(after.accepted == before.accepted && after.dead == before.dead &&
+              after.delivered == before.delivered + delivered,
+          "after %d steps: accepted %lu, were %lu", steps, (unsigned long)after.accepted,
+          (unsigned long)before.accepted);
+}
+
+static void a_machine_that_comes_back_brings_the_rest(void)
+{
+    bool some = false;
+    for (int steps = 2; steps < 9; steps++)
+        comes_back(steps, &some);
+    CU_ASSERT_TRUE(some);
+}
+
+/* ---- a database that is gone, or another one ---- */
+
+static void a_migration_goes_on_with_its_own_database_only(void)
+{
+    char first[POSTGRESQL_URL], second[POSTGRESQL_URL];
+    struct migrated done;
+    use_new("faithful");
+    queue_filled_make(&made);
+    char *before = all_of(QUEUE_SQLITE);
+    move_killed(QUEUE_POSTGRESQL, 6);
+    snprintf(first, sizeof first, "%s", engine.url);
+    CU_ASSERT_TRUE_FATAL(postgresql_database(&engine.postgresql, second));
+    snprintf(engine.url, sizeof engine.url, "%s", second);
+    move_refused(QUEUE_POSTGRESQL, "set it back");
+    give_up_refused("set it back");
+    gives_up(true, &done);
+    CU_ASSERT(done.is_opened && done.holds == QUEUE_SQLITE && done.events > 0);
+    char *now = all_of(QUEUE_SQLITE);
+    CU_ASSERT_STRING_EQUAL(now, before);
+    moves(QUEUE_POSTGRESQL);
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_close(queue_rig_open(&made));
+    free(all_of(QUEUE_POSTGRESQL)); /* it is noted */
+    snprintf(engine.url, sizeof engine.url, "%s", first);
+    made.config.queue = QUEUE_SQLITE;
+    move_refused(QUEUE_POSTGRESQL, "queue migrate --give-up --gone` opens what is here"); /* not: queue adopt */
+    gives_up(true, &done);
+    CU_ASSERT(done.holds == QUEUE_POSTGRESQL);
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_rig_adopt(&made.config);
+    free(now);
+    free(before);
+}
+
+static void a_database_that_is_not_there_holds_nothing_up(void)
+{
+    char url[POSTGRESQL_URL];
+    struct migrated done;
+    use_new("left-alone");
+    queue_filled_make(&made);
+    char *before = all_of(QUEUE_SQLITE);
+    move_killed(QUEUE_POSTGRESQL, 6);
+    snprintf(url, sizeof url, "%s", engine.url);
+    snprintf(engine.url, sizeof engine.url, "postgresql://nobody@/nothing?host=/no-such-folder");
+    give_up_refused("both queues are needed for that, unless the database is gone for good: then `");
+    gives_up(true, &done);
+    CU_ASSERT(done.holds == QUEUE_SQLITE);
+    char *now = all_of(QUEUE_SQLITE);
+    CU_ASSERT_STRING_EQUAL(now, before);
+    snprintf(engine.url, sizeof engine.url, "%s", url);
+    free(now);
+    free(before);
+}
+
+/* What is said of a database that is gone is not said of one in use. */
+static void a_database_in_use_is_not_gone(void)
+{
+    struct error why = {0};
+    struct migrated done;
+    use_new("used");
+    made.config.queue = QUEUE_POSTGRESQL;
+    struct queue *queue = queue_rig_open(&made);
+    queue_rig_claim(queue);
+    CU_ASSERT_FALSE(queue_migrate_give_up(&made.config, true, &silent, &done, &why));
+    check(strstr(why.text, "a process forwards from the database") == why.text, "%s", why.text);
+    queue_close(queue);
+}
+
+/* The SQL that is printed for the copy in the database. */
+static void the_copy_can_be_dropped(void)
+{
+    struct error why = {0};
+    use_new("drops");
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_filled_make(&made);
+    char *before = all_of(QUEUE_POSTGRESQL);
+    moves(QUEUE_SQLITE);
+    free(postgresql_run(engine.url, "DROP SCHEMA closecrm CASCADE"));
+    char *now = all_of(QUEUE_SQLITE);
+    CU_ASSERT_STRING_EQUAL(now, before);
+    moves(QUEUE_POSTGRESQL); /* a new one is made */
+    char *again = all_of(QUEUE_POSTGRESQL);
+    CU_ASSERT_STRING_EQUAL(again, before);
+    free(before);
+    free(now);
+    free(again);
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+}
+
+/* ---- words ---- */
+
+#define LONG 200
+
+/* Each command is whole: of this machine with the configuration, of another one without the program's name. */
+static void check_commands(const char *text, const char *file)
+{
+    const char *at = text, *end = NULL;
+    for (; (at = strchr(at, '`')) != NULL; at = end + 1) {
+        end = strchr(at + 1, '`');
+        CU_ASSERT_PTR_NOT_NULL_FATAL(end);
+        const char *config = strstr(at, file);
+        bool is_bare = strncmp(at + 1, "queue migrate --", 16) == 0;
+        check(is_bare == (config == NULL || config > end), "%.*s has its configuration: %s", (int)(end - at), at, text);
+    }
+}
+
+static void no_command_is_cut(void)
+{
+    char file[LONG + 1], quoted[LOG_QUOTED], path[LONG];
+    memset(file, 'c', LONG);
+    file[0] = '/';
+    file[LONG] = '\0';
+    memset(path, 's', LONG - 1);
+    path[LONG - 1] = '\0';
+    program_name_use_configuration(file);
+    for (int is = MIGRATION_RECEIVES; is <= MIGRATION_ARRIVED; is++) {
+        for (int reader = MIGRATION_OWN; reader <= MIGRATION_STALE; reader++) {
+            for (int letters = 0; letters <= MIGRATION_OPENED; letters++) {
+                struct error why = {0};
+                struct migration_mark mark = {.state = (enum migration_state)is, .letters = letters};
+                snprintf(mark.place, sizeof mark.place, "in the state directory /%s on a-machine", path);
+                snprintf(mark.command, sizeof mark.command, "postgresql");
+                migration_words(&mark, (enum migration_reader)reader, &why);
+                error_prefix(&why, "source %.40s: ", path);
+                check(strlen(why.text) + PROGRAM_NAME_SIZE < sizeof why.text + strlen(program_name()) - LONG,
+                      "there is room for a longer name: %zu", strlen(why.text));
+                check(strstr(why.text, "on a-machine") != NULL, "the machine is named: %s", why.text);
+                check_commands(why.text, file);
+                log_quote_reason(quoted, why.text);
+                CU_ASSERT_EQUAL(strlen(quoted), strlen(why.text) + 2);
+            }
+        }
+    }
+    program_name_use_configuration("");
+}
+
+void suite_queue_migrate_words(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a machine that comes back brings the rest", a_machine_that_comes_back_brings_the_rest},
+        {"a migration goes on with its own database only", a_migration_goes_on_with_its_own_database_only},
+        {"a database that is not there holds nothing up", a_database_that_is_not_there_holds_nothing_up},
+        {"a database in use is not gone", a_database_in_use_is_not_gone},
+        {"the copy can be dropped", the_copy_can_be_dropped},
+        {"no command is cut", no_command_is_cut},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("queue migrate words", begin, end, tests);
+}
