@@ -20,7 +20,7 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
     const struct facts *facts = judged->facts;
     if (facts->queue_works)
         return FINDING_ABSENT;
-    return judged_found(judged, "the queue cannot be used: %.500s",
+    return judged_found(judged, "the queue cannot be used: %.1000s",
                         facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
 }
 
@@ -50,7 +50,7 @@ static enum finding_outcome judge_no_room(const struct judged *judged)
     bool accepts = facts->no_room.text[0] == '\0' && facts->now_ms - facts->all.last_accepted_ms < judged->threshold;
     if (why[0] == '\0' || accepts)
         return FINDING_ABSENT;
-    return judged_found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s",
+    return judged_found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.1000s",
                         why);
 }
 

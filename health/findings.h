@@ -80,7 +80,7 @@ struct finding {
     enum finding_topic topic;
     unsigned views;                    /* of enum finding_view */
     const struct source_facts *source; /* whose; NULL: of the whole */
-    char sentence[560];                /* what is wrong; begins with a small letter */
+    char sentence[1200];               /* what is wrong; begins with a small letter */
     char remedy[700];                  /* what to do; "": the sentence says it, or nothing is to be done */
     char command[4500];                /* what to type for it; "": nothing */
 };

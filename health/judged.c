@@ -125,7 +125,7 @@ enum finding_outcome judge_queue_partly_broken(const struct judged *judged)
         return FINDING_ABSENT;
     if (away > 1)
         snprintf(others, sizeof others, ", as %zu other%s", away - 1, text_plural(away - 1));
-    return judged_found(judged, "source %.64s has a queue that cannot be used%s: %.400s", first->name, others,
+    return judged_found(judged, "source %.64s has a queue that cannot be used%s: %.1000s", first->name, others,
                         first->away.text);
 }
 

@@ -362,7 +362,7 @@ static bool routes_check(void *state, void (*report)(void *context, const char *
             find_stranded(route, report, context, &here, &reason);
         *faults += here;
         if (!good)
-            error_set(why, "source %.40s: %.400s", route->config.source[0].name, reason.text);
+            error_set(why, "source %.40s: %.960s", route->config.source[0].name, reason.text);
         all = all && good;
     }
     return all;
