@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "queue/migration.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/commands_run.h"
 #include "tests/support/queue_filled.h"
 
 #define KILLED 77
@@ -272,7 +274,9 @@ static void check_commands(const char *text, const char *file)
     for (; (at = strchr(at, '`')) != NULL; at = end + 1) {
         end = strchr(at + 1, '`');
         CU_ASSERT_PTR_NOT_NULL_FATAL(end);
-        const char *config = strstr(at, file);
+        const char *config = strstr(at, file), *moves = strstr(at, "queue migrate --");
+        if (moves == NULL || moves > end)
+            continue; /* another command */
         bool is_bare = strncmp(at + 1, "queue migrate --", 16) == 0;
         check(is_bare == (config == NULL || config > end), "%.*s has its configuration: %s", (int)(end - at), at, text);
     }
@@ -308,6 +312,78 @@ static void no_command_is_cut(void)
     program_name_use_configuration("");
 }
 
+static void put_mark(const struct migration *side, enum migration_state is, const char *machine, bool opened)
+{
+    struct error why = {0};
+    struct migration_mark mark = {.state = is, .number = 7, .letters = opened ? MIGRATION_OPENED : 0};
+    void *opens = side->open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(opens);
+    snprintf(mark.place, sizeof mark.place, "%s", machine);
+    snprintf(mark.command, sizeof mark.command, "sqlite");
+    check(side->set_mark(opens, &mark, &why), "marked: %s", why.text);
+    side->close(opens);
+}
+
+static struct ran ran;
+
+static void run_each(const char *file)
+{
+    static const char *const calls[][5] = {{"queue", "migrate", "--to", "sqlite"},
+                                           {"queue", "migrate", "--to", "postgresql"},
+                                           {"queue", "migrate", "--give-up"},
+                                           {"check"},
+                                           {"cron", "--seconds", "1"},
+                                           {"queue", "status"}};
+    char path[PATH_SIZE + LONG];
+    for (size_t i = sizeof calls / sizeof *calls; i-- > 0;) { /* those that change nothing first */
+        snprintf(path, sizeof path, "%s/cron-told.1", state);
+        unlink(path);
+        run_command(&ran, NULL, calls[i]);
+        check_commands(ran.out, file);
+        check_commands(ran.err, file);
+        check(i > 4 ? strstr(ran.err, "queue migrate --") != NULL : true, "%s: %s", calls[i][0], ran.err);
+    }
+}
+
+static void configure(const char *file, const char *queue)
+{
+    FILE *out = fopen(file, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+    fprintf(out,
+            "queue = %s\nqueue_url = %s\nstate_dir = %s\ndata_plane_url = file:///dev/null\n[source one]\n"
+            "write_key = 1234567890abcdefghijklmnopq\n",
+            queue, engine.url, state);
+    fclose(out);
+    CU_ASSERT_EQUAL(chmod(file, 0600), 0);
+}
+
+/* Where the paths are long, and whichever side has which mark. */
+static void commands_print_whole_commands(void)
+{
+    char file[PATH_SIZE + LONG], folder[PATH_SIZE];
+    path_join(folder, directory, "");
+    size_t length = strlen(folder);
+    memset(folder + length, 'l', LONG - 20 - length);
+    folder[LONG - 20] = '\0';
+    CU_ASSERT_EQUAL_FATAL(mkdir(folder, 0700), 0);
+    snprintf(file, sizeof file, "%s/closecrm-named.conf", folder);
+    CU_ASSERT_EQUAL(setenv("CLOSECRM_CONFIG", file, 1), 0);
+    for (int is = MIGRATION_RECEIVES; is <= MIGRATION_ARRIVED; is++) {
+        for (int side = 0; side < 3; side++) {
+            if (side > 0 && is == MIGRATION_ARRIVED)
+                continue; /* a database never has that */
+            use_new("never");
+            snprintf(state, sizeof state, "%s/state-%d%d", folder, is, side);
+            queue_close(queue_rig_open(&made));
+            put_mark(side == 0 ? &sqlite_migration : &postgresql_migration, (enum migration_state)is,
+                     "in the state directory /somewhere on another", side == 2);
+            configure(file, side == 0 ? "sqlite" : "postgresql");
+            run_each(file);
+        }
+    }
+    unsetenv("CLOSECRM_CONFIG");
+}
+
 void suite_queue_migrate_words(void)
 {
     static CU_TestInfo tests[] = {
@@ -317,6 +393,7 @@ void suite_queue_migrate_words(void)
         {"a database in use is not gone", a_database_in_use_is_not_gone},
         {"the copy can be dropped", the_copy_can_be_dropped},
         {"no command is cut", no_command_is_cut},
+        {"commands print whole commands", commands_print_whole_commands},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue migrate words", begin, end, tests);
