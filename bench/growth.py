@@ -1,4 +1,5 @@
-"""What much costs: the memory of a process that only accepts and of a pool's idle ones; and (LONG=1) a queue that remembers
+"""What much costs: the memory of a process that only accepts and of a pool's idle ones; thousands of clients that are
+never done; and (LONG=1) a queue that remembers
 20,000,000 identities, and one whose file has 8 GB, beside an empty one in turn. bench/grow makes both straight in the
 database; they are removed afterwards."""
 import contextlib
@@ -13,6 +14,7 @@ import time
 import servers
 
 POOL = 20
+GOOD, CROWD = 100, 9900
 IDENTITIES = int(os.environ.get("IDENTITIES", "20000000"))
 LARGE_BYTES = int(os.environ.get("LARGE_BYTES", str(8 << 30)))
 OPENINGS = 20
@@ -55,6 +57,30 @@ def memory(load, say):
     say(f"memory: an idle process of {POOL} has {result['idle']:.1f} MB of its own (Pss {result['idle_pss']:.1f}), one that "
         f"has accepted {result['accepted']:.1f} MB, {result['accepted_own']:.1f} of them its own")
     return result
+
+
+@contextlib.contextmanager
+def crowd(sock, size):
+    """So many clients, whose requests come a byte a second."""
+    arguments = [servers.PROGRAMS / "crowd", sock, size]
+    with servers.running("crowd", arguments, stdout=subprocess.PIPE, text=True) as process:
+        if not process.stdout.readline():
+            raise RuntimeError(f"the crowd does not come: see {servers.WORK}/crowd.log")
+        yield
+
+
+def crowded(load, rounds, say):
+    """The data plane away. Gives what GOOD clients see alone, and beside CROWD others, in turn."""
+    results = {0: [], CROWD: []}
+    for _ in range(rounds):
+        for size, list_of in results.items():
+            servers.fresh_state()
+            with servers.program(servers.free_port()) as (sock, process), servers.lighttpd(sock, process) as place:
+                with crowd(sock, size) if size else contextlib.nullcontext():
+                    list_of.append(load(place, GOOD))
+            say(f"{GOOD} clients beside {size:,} slow ones: {list_of[-1]['rate']:.0f}/s, p99 {list_of[-1]['p99_ms']:.2f} ms, "
+                f"{list_of[-1]['cpu_us']:.0f} us of CPU a request, {list_of[-1]['failures']:.0f} failures")
+    return results
 
 
 def grow(state, what, size, say):

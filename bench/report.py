@@ -67,13 +67,22 @@ class Figures:
                  beside=f"CPU a request: {statistics.median(w['cpu_us'] / a['cpu_us'] for w, a in pairs):.3f} of that "
                         "without; medians of pairs", noise=max(shares) - min(shares))
         for name, ours, words, goal in (
-                ("php", "draining", "PHP-FPM, posting synchronously", 4.5),
+                ("php", "draining", f"PHP-FPM, posting synchronously, {connections} connections", 4.5),
+                ("many, php", "many, draining", f"PHP-FPM, posting synchronously, {many:,} connections", 4.5),
                 ("php far", "draining far", "PHP-FPM, the data plane 50 ms away", 4),
                 ("node", "draining", "Node, Express and the SDK", 7)):
             if name in results:
                 rate, theirs = median(results[ours], "rate"), median(results[name], "rate")
                 self.add(f"accepting and draining, times {words}", rate / theirs, "x", goal,
                          beside=f"{number(rate)}/s and {number(theirs)}/s", noise=noise(results[name]))
+
+    def crowded(self, results):
+        (_, alone), (size, beside) = results.items()
+        self.add(f"accepting beside {size:,} clients that send a byte a second: p99, times that without",
+                 median(beside, "p99_ms") / median(alone, "p99_ms"), "x", 2, at_most=True,
+                 beside=f"{median(beside, 'p99_ms'):.2f} ms and {median(alone, 'p99_ms'):.2f} ms; "
+                        f"{number(median(beside, 'rate'))}/s of {number(median(alone, 'rate'))}/s; "
+                        f"{sum(r['failures'] for r in beside):.0f} failures", noise=noise(beside, "p99_ms"))
 
     def cgi(self, results, names):
         """Of the events that others forward, too: what a living process, or the child of a burst, spares."""
@@ -121,7 +130,8 @@ class Figures:
                      noise=noise(one))
         every = results[0] + results[50]
         self.add("memory after 200,000", median(every, "rss"), "MB", 16, at_most=True,
-                 beside=f"at most {max(r['most'] for r in every):.1f} MB", noise=noise(every, "rss"))
+                 beside=f"{median(every, 'own'):.1f} MB of its own; at most {max(r['most'] for r in every):.1f} MB",
+                 noise=noise(every, "rss"))
 
     def machines(self, results):
         """queue = postgresql, with a synchronous standby on the same machine."""
@@ -151,9 +161,10 @@ class Figures:
 
     def long_ones(self, results):
         drained = next(f for f in self.all if f.what.startswith("draining 200,000, answers after 0"))
-        memory = next(f for f in self.all if f.what.startswith("memory"))
+        memory = next(f for f in self.all if f.what.startswith("memory after"))
         self.add("memory after 2,000,000", results["rss"], "MB", 16, at_most=True,
-                 beside=f"{memory.value:.1f} MB after 200,000; at most {results['most']:.1f} MB")
+                 beside=f"{results['own']:.1f} MB of its own; {memory.value:.1f} MB after 200,000; at most "
+                        f"{results['most']:.1f} MB")
         self.add("accepting with 2,000,000 waiting, share of that with none", results["accept_full"] / results["accept_empty"],
                  "", 0.9, beside=f"{number(results['accept_full'])}/s of {number(results['accept_empty'])}/s")
         self.add("draining with 2,000,000 remembered, share of that with none", results["drain_known"] / drained.value, "",

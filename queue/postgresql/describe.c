@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "queue/inspect.h"
 #include "queue/postgresql/store.h"
@@ -20,7 +21,10 @@ enum column {
     MOST,
     CLOCK,
     NO_SYNC,
+    PATRONI,
 };
+
+enum patroni { PATRONI_NONE, PATRONI_OLD, PATRONI_THERE };
 
 /* Of the connections those of the role count where it has a limit, else all that are no superuser's. */
 static const char asked[] =
@@ -34,7 +38,10 @@ static const char asked[] =
     " CASE WHEN r.rolconnlimit >= 0 THEN r.rolconnlimit::int8 ELSE current_setting('max_connections')::int8"
     " - current_setting('superuser_reserved_connections')::int8 END,"
     " (extract(epoch FROM clock_timestamp()) * 1000)::int8,"
-    " (current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off')::int4"
+    " (current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off')::int4,"
+    /* its one session was called so up to 3.1, and they have a word more since 3.2; patronictl is anybody's */
+    " (SELECT CASE WHEN bool_or(application_name IN ('Patroni heartbeat', 'Patroni restapi')) THEN 2"
+    " WHEN bool_or(application_name = 'Patroni') THEN 1 ELSE 0 END FROM pg_stat_activity)::int4"
     " FROM pg_roles r WHERE r.rolname = current_user";
 
 /* One worry behind the other; the first is whole. */
@@ -63,6 +70,19 @@ static void describe_copies(const PGresult *row, struct queue_setup *setup)
                  standbys[0] == '\0' ? "none" : standbys);
     if (names[0] != '\0' && may_see && result_int(row, 0, CONFIRMING) == 0)
         worry(setup, "no standby is there that commits wait for: nothing is accepted until one is");
+}
+
+/* What was measured of Patroni, and which mode is needed: docs/many-machines.md. Only 4.0 and newer have a quorum. */
+static void describe_patroni(const PGresult *row, struct queue_setup *setup)
+{
+    enum patroni patroni = (enum patroni)result_int(row, 0, PATRONI);
+    if (patroni == PATRONI_OLD)
+        worry(setup, "its Patroni is older than 3.2, and loses what it has confirmed when a machine stands still and "
+                     "goes on: use 4.0 or newer");
+    else if (patroni == PATRONI_THERE && strncasecmp(PQgetvalue(row, 0, NAMES), "ANY ", 4) != 0)
+        worry(setup,
+              "commits do not wait for a quorum, so that a new primary may confirm what no other server has: use "
+              "Patroni 4.0 or newer with synchronous_mode: quorum");
 }
 
 static void describe_connections(const PGresult *row, struct queue_setup *setup)
@@ -95,6 +115,7 @@ static enum pg_outcome describe(struct pg_session *session, struct queue_setup *
     if (result == PG_DONE && PQntuples(row) > 0) {
         describe_rest(row, setup);
         describe_copies(row, setup);
+        describe_patroni(row, setup);
         describe_connections(row, setup);
     }
     PQclear(row);

@@ -332,6 +332,55 @@ static void reload(const char *sql)
     usleep(300000);
 }
 
+/* A session that is called so, until its pipe is closed. */
+static FILE *open_session(const char *name)
+{
+    char line[POSTGRESQL_URL + 200];
+    snprintf(line, sizeof line, "PGAPPNAME='%s' psql -X -q -A -t -d '%s' >/dev/null 2>&1", name, engine.url);
+    FILE *session = popen(line, "w"); /* NOLINT(cert-env33-c): of our own making */
+    moment deadline = clock_now() + PATIENCE_MS;
+    char sql[160];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s'", name);
+    while (session != NULL && strcmp(postgresql_ask(engine.url, sql), "1") != 0 && clock_now() < deadline)
+        usleep(20000);
+    return session;
+}
+
+static void an_old_patroni_and_one_without_a_quorum_are_told(void)
+{
+    static const struct {
+        const char *sessions[2], *names;
+        const char *words; /* NULL: none of Patroni */
+    } cases[] = {
+        {{"Patroni"}, "ANY 1 (n2, n3)", "its Patroni is older than 3.2"},
+        {{"Patroni", "Patroni heartbeat"}, "ANY 1 (n2, n3)", NULL},
+        {{"Patroni restapi"}, "any 1 (n2, n3)", NULL},
+        {{"Patroni heartbeat"}, "n2", "commits do not wait for a quorum"},
+        {{"Patroni heartbeat"}, "", "commits do not wait for a quorum"},
+        {{"Patroni ctl"}, "n2", NULL},
+        {{NULL}, "n2", NULL},
+    };
+    queue_rig_new(&engine, &made);
+    describe(); /* makes the tables, while nobody waits for a standby */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char sql[120];
+        FILE *session[2] = {NULL, NULL};
+        for (size_t j = 0; j < 2 && cases[i].sessions[j] != NULL; j++)
+            session[j] = open_session(cases[i].sessions[j]);
+        snprintf(sql, sizeof sql, "ALTER SYSTEM SET synchronous_standby_names = '%s'", cases[i].names);
+        reload(sql);
+        struct queue_setup setup = describe();
+        const char *words = cases[i].words == NULL ? "Patroni" : cases[i].words;
+        check((strstr(setup.worry.text, words) != NULL) == (cases[i].words != NULL), "case %zu: %s", i,
+              setup.worry.text);
+        for (size_t j = 0; j < 2; j++) {
+            if (session[j] != NULL)
+                pclose(session[j]);
+        }
+    }
+    reload("ALTER SYSTEM RESET synchronous_standby_names");
+}
+
 static void standbys_and_connections_are_told(void)
 {
     char url[POSTGRESQL_URL];
@@ -409,6 +458,7 @@ void suite_queue_postgresql_faults(void)
         {"a full disk of the log loses nothing", a_full_disk_of_the_log_loses_nothing},
         {"a slow line takes a large event", a_slow_line_takes_a_large_event},
         {"who looks sees nothing of a session that ended", who_looks_sees_nothing_of_a_session_that_ended},
+        {"an old Patroni and one without a quorum are told", an_old_patroni_and_one_without_a_quorum_are_told},
         {"standbys and connections are told", standbys_and_connections_are_told},
         CU_TEST_INFO_NULL,
     };

@@ -268,6 +268,9 @@ class World:
         code, printed = self.webs[0].closecrm("check")
         if "connected: " not in printed or printed.count("(quorum, streaming)") != 2:
             self.wrong.append(f"check does not tell of two standbys: {printed[-2000:]}")
+        named = self.primary().sql(["-c", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'Patroni heartbeat'"])
+        if named.strip() != "1" or "wait for a quorum" in printed or "Patroni is older" in printed:
+            self.wrong.append(f"check does not know this Patroni, of which {named.strip()} session is called so: {printed[-2000:]}")
 
     def status(self):
         code, printed = self.webs[0].closecrm("queue", "status", "--json")
