@@ -9,8 +9,6 @@
 #include "forward/pending.h"
 
 #define LIVE_MS ((int64_t)5 * 60 * 1000) /* Close sends within seconds; reconciling reads until five minutes ago */
-#define CHUNK 64                         /* events read, and asked about, at once */
-#define CHUNK_OF_SERVER 256              /* where that is two round trips */
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
 #define RETRY_MS 1000
 
@@ -235,11 +233,11 @@ static void event_starved(struct source_pipeline *pipeline, const struct event *
 
 bool intake_read(struct source_pipeline *pipeline)
 {
-    struct parsed *parsed[CHUNK_OF_SERVER] = {NULL};
-    struct identity identities[CHUNK_OF_SERVER];
-    struct known known[CHUNK_OF_SERVER];
+    struct parsed *parsed[QUEUE_READS_MOST] = {NULL};
+    struct identity identities[QUEUE_READS_MOST];
+    struct known known[QUEUE_READS_MOST];
     struct error why = {.text = "out of memory"};
-    size_t chunk = pipeline->config->queue == QUEUE_POSTGRESQL ? CHUNK_OF_SERVER : CHUNK;
+    size_t chunk = queue_reads_at_once(pipeline->queue);
     /* Until verdicts are settled, an event may be deferred once and end once. */
     if (!outbox_reserve(&pipeline->outbox, 2 * pipeline->intake.in_flight + chunk)) {
         pause_reading(pipeline, &why);

@@ -44,6 +44,7 @@ struct engine {
     void (*close)(void *state);
     void (*library)(char out[static QUEUE_LIBRARY]); /* NULL: none */
     bool (*settles_in_bulk)(void *state);            /* NULL: never */
+    size_t reads;                                    /* see queue_reads_at_once */
     const struct inspection *inspection;             /* NULL: nothing is stored that could be inspected */
 };
 

@@ -394,4 +394,5 @@ const struct engine queue_engine_none = {
     .is_steady = none_is_steady,
     .must_reopen = none_must_reopen,
     .close = none_close,
+    .reads = 64,
 };

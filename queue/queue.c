@@ -199,6 +199,11 @@ bool queue_has_reader(struct queue *queue, const char *source)
     return queue->engine->has_reader != NULL && queue->engine->has_reader(queue->state, source);
 }
 
+size_t queue_reads_at_once(const struct queue *queue)
+{
+    return queue->engine->reads;
+}
+
 bool queue_settles_in_bulk(const struct queue *queue)
 {
     return queue->engine->settles_in_bulk != NULL && queue->engine->settles_in_bulk(queue->state);

@@ -208,6 +208,10 @@ void queue_clear_wakeup(struct queue *queue);
  * this call. */
 bool queue_has_reader(struct queue *queue, const char *source);
 
+/* How many events are best read at once by queue_next: where each reading waits for a server, more. */
+#define QUEUE_READS_MOST 256
+size_t queue_reads_at_once(const struct queue *queue);
+
 /* Whether settling in bulk is cheaper, and nothing speaks against it: then verdicts may wait some milliseconds for
  * others. May change at any time. */
 bool queue_settles_in_bulk(const struct queue *queue);

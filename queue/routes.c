@@ -469,5 +469,6 @@ const struct engine queue_engine_routes = {
     .must_reopen = routes_must_reopen,
     .close = routes_close,
     .settles_in_bulk = routes_settles_in_bulk,
+    .reads = QUEUE_READS_MOST,
     .inspection = &routes_inspection,
 };

@@ -203,5 +203,6 @@ const struct engine queue_engine_postgresql = {
     .close = pg_close,
     .library = pg_library,
     .settles_in_bulk = pg_settles_in_bulk,
+    .reads = QUEUE_READS_MOST, /* with what is known of them: two round trips */
     .inspection = &postgresql_inspection,
 };
