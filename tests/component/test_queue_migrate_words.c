@@ -373,7 +373,7 @@ static void commands_print_whole_commands(void)
             if (side > 0 && is == MIGRATION_ARRIVED)
                 continue; /* a database never has that */
             use_new("never");
-            snprintf(state, sizeof state, "%s/state-%d%d", folder, is, side);
+            snprintf(state, sizeof state, "%.220s/state-%d%d", folder, is, side);
             queue_close(queue_rig_open(&made));
             put_mark(side == 0 ? &sqlite_migration : &postgresql_migration, (enum migration_state)is,
                      "in the state directory /somewhere on another", side == 2);
@@ -381,6 +381,46 @@ static void commands_print_whole_commands(void)
             run_each(file);
         }
     }
+    unsetenv("CLOSECRM_CONFIG");
+}
+
+static void says(const char *words)
+{
+    check(ran.code == 0 && strstr(ran.out, words) != NULL, "%s: %d %s%s", words, ran.code, ran.out, ran.err);
+}
+
+/* What the key `queue` must be: events are accepted into another queue else, and nobody sees those that wait. */
+static void each_success_says_the_value_of_queue(void)
+{
+    char file[PATH_SIZE];
+    use_new("values");
+    queue_filled_make(&made);
+    path_join(file, directory, "values.conf");
+    CU_ASSERT_EQUAL(setenv("CLOSECRM_CONFIG", file, 1), 0);
+    configure(file, "sqlite");
+    move_killed(QUEUE_POSTGRESQL, 6);
+    RUN(&ran, NULL, "queue", "migrate", "--give-up");
+    says("It is used with queue = sqlite, as it is set here");
+    move_killed(QUEUE_POSTGRESQL, 6);
+    configure(file, "postgresql");
+    RUN(&ran, NULL, "queue", "migrate", "--give-up");
+    says("Now set queue = sqlite on this machine");
+    RUN(&ran, NULL, "queue", "migrate", "--to", "postgresql");
+    says("It is used with queue = postgresql, as it is set here: set that on every machine");
+    move_killed(QUEUE_SQLITE, 6);
+    configure(file, "sqlite");
+    RUN(&ran, NULL, "queue", "migrate", "--give-up");
+    says("Now set queue = postgresql on every machine");
+    RUN(&ran, NULL, "queue", "migrate", "--to", "sqlite");
+    says("DROP SCHEMA closecrm CASCADE");
+    says("It is used with queue = sqlite");
+    move_killed(QUEUE_POSTGRESQL, 6);
+    go("values-other");
+    queue_close(queue_rig_open(&made));
+    configure(file, "sqlite");
+    RUN(&ran, NULL, "queue", "migrate", "--give-up", "--gone");
+    says("is open again, as it is");
+    says("Now set queue = postgresql on every machine");
     unsetenv("CLOSECRM_CONFIG");
 }
 
@@ -394,6 +434,7 @@ void suite_queue_migrate_words(void)
         {"the copy can be dropped", the_copy_can_be_dropped},
         {"no command is cut", no_command_is_cut},
         {"commands print whole commands", commands_print_whole_commands},
+        {"each success says the value of queue", each_success_says_the_value_of_queue},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue migrate words", begin, end, tests);
