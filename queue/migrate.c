@@ -70,6 +70,12 @@ static struct cargo_place place_after(const struct cargo *cargo, enum cargo_part
     if (part == CARGO_KNOWN)
         place.id = before->id + (int64_t)cargo->count;
     memcpy(place.key, last->key, sizeof place.key);
+    if (part == CARGO_EVENTS) {
+        int64_t count;
+        memcpy(&count, before->key, sizeof count);
+        count += (int64_t)cargo->count;
+        memcpy(place.key, &count, sizeof count);
+    }
     return place;
 }
 
@@ -207,12 +213,39 @@ static bool note_arrived(struct course *course, const char *source, enum cargo_p
     return good;
 }
 
+static bool take_arrived(struct course *course, const char *source, enum cargo_part part, struct error *why)
+{
+    const struct side *side = &course->to;
+    struct cargo_place place;
+    int64_t count = 0;
+    if (part != CARGO_LETTERS && part != CARGO_EVENTS && part != CARGO_COUNTS)
+        return true;
+    if (!side->engine->arrived(side->state, source, part, &place, why))
+        return false;
+    if (part == CARGO_EVENTS)
+        memcpy(&count, place.key, sizeof count);
+    return place.id == 0 || (side->engine->take_back(side->state, source, part, count, side->mark.letters, why) &&
+                             migrate_tell(course, why));
+}
+
+bool migrate_take_arrived(struct course *course, struct error *why)
+{
+    struct side *local = local_side(course);
+    struct migration_mark receives = local->mark;
+    struct course alone = *course;
+    receives.state = MIGRATION_RECEIVES;
+    if (local->mark.state != MIGRATION_RECEIVES && !migrate_set_mark(course, local, &receives, why))
+        return false;
+    alone.from = alone.to = *local;
+    return migrate_each_part(&alone, take_arrived, why) && migrate_set_mark(course, local, &no_mark, why);
+}
+
 /* So it is while the database is not marked: the migration was killed between the two marks, or between the two ends of
  * giving it up. */
 bool migrate_has_nothing(struct course *course, struct error *why)
 {
-    course->has_arrived = local_side(course)->mark.state == MIGRATION_ARRIVED;
-    if (!course->has_arrived && !migrate_each_part(course, note_arrived, why))
+    course->has_arrived = false;
+    if (!migrate_each_part(course, note_arrived, why))
         return false;
     if (course->has_arrived)
         error_set(why,
@@ -244,9 +277,13 @@ static bool may_begin(struct course *course, struct side *local, struct side *sh
     }
     if (migrate_is_marked(local) && !migrate_is_same_place(course, why))
         return false;
-    if (local->mark.state == MIGRATION_RECEIVES ||
-        (local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course)))
+    if (receives && local->mark.state == MIGRATION_RECEIVES && !migrate_was_opened(course))
         return migrate_has_nothing(course, why);
+    if (!receives && local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course)) {
+        error_set(why, "the database was opened on another machine, and what came from there is delivered from there: "
+                       "`closecrm.fcgi queue migrate --give-up` removes it here again");
+        return false;
+    }
     return receives || may_empty(course, why);
 }
 
@@ -267,7 +304,7 @@ static bool begin(struct course *course, struct error *why)
     if (!may_begin(course, local, shared, why))
         return false;
     bool opened = migrate_was_opened(course);
-    if (opened && local->mark.state == MIGRATION_RECEIVES && !migrate_set_mark(course, local, &no_mark, why))
+    if (opened && local->mark.state == MIGRATION_RECEIVES && !migrate_take_arrived(course, why))
         return false;
     if (opened && local->mark.state == MIGRATION_LEAVES && !note_opened(course, local, why))
         return false;
@@ -338,10 +375,14 @@ static bool migrate(struct course *course, struct error *why)
     if (!migrate_open_side(from, course->config, why) || !migrate_open_side(to, course->config, why))
         return false;
     bool left = from->mark.state == MIGRATION_LEFT, arrived = to->mark.state == MIGRATION_ARRIVED;
+    if (arrived && migrate_was_opened(course)) {
+        if (!migrate_take_arrived(course, why))
+            return false;
+        arrived = false;
+    }
     if (arrived && !migrate_is_begun(course)) { /* the database has another queue by now */
         course->done->was_done = true;
-        return (!migrate_was_opened(course) || migrate_has_nothing(course, why)) &&
-               migrate_set_mark(course, to, &no_mark, why);
+        return migrate_set_mark(course, to, &no_mark, why);
     }
     if (left && from->engine != &sqlite_migration && !migrate_is_begun(course) && to->mark.state != MIGRATION_LEAVES)
         return open_own(course, why);

@@ -117,6 +117,8 @@ static bool end_local(struct course *course, struct side *local, struct error *w
     struct side *shared = shared_side(course);
     bool local_stays = local->mark.state == MIGRATION_LEAVES || shared->mark.state != MIGRATION_NONE;
     name_places(course, local_stays ? local : shared, local_stays ? shared : local);
+    if (local->mark.state != MIGRATION_LEAVES && migrate_was_opened(course))
+        return migrate_take_arrived(course, why);
     return (local->mark.state != MIGRATION_RECEIVES || migrate_has_nothing(course, why)) &&
            migrate_set_mark(course, local, &(struct migration_mark){.state = MIGRATION_NONE}, why);
 }
@@ -148,7 +150,8 @@ static bool give_up_half(struct course *course, struct error *why)
     if (course->to.engine != &sqlite_migration)
         turn(course);
     struct side *local = &course->to, *shared = &course->from;
-    if (migrate_is_marked(local))
+    bool has_arrived = local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course);
+    if (migrate_is_marked(local) || has_arrived)
         return end_local(course, local, why);
     if (migrate_is_marked(shared) || shared->mark.state == MIGRATION_LEFT)
         return end_shared(course, shared, why);

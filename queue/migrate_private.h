@@ -62,7 +62,11 @@ bool migrate_is_same_place(struct course *course, struct error *why);
 /* Whether another machine has opened the database, which the state directory's mark is about (MIGRATION_OPENED). */
 bool migrate_was_opened(struct course *course);
 
-/* Whether nothing but identities is in the state directory, which receives. */
+/* Of a state directory that receives, or has received, from a database that was opened then: removes what came from
+ * there, but for identities, and the mark. */
+bool migrate_take_arrived(struct course *course, struct error *why);
+
+/* Whether nothing but identities has arrived in the state directory, which receives. */
 bool migrate_has_nothing(struct course *course, struct error *why);
 
 /* ---- migrate_give_up.c ---- */

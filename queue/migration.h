@@ -64,7 +64,7 @@ void cargo_free(struct cargo *cargo);
 /* The row up to which a part has arrived. All zero: none. */
 struct cargo_place {
     int64_t id;
-    unsigned char key[16]; /* of CARGO_KNOWN, whose id counts */
+    unsigned char key[16]; /* of CARGO_KNOWN, whose id counts; of CARGO_EVENTS how many have arrived */
 };
 
 /* The kinds of counts that are moved; the same in all engines. */
@@ -149,7 +149,7 @@ struct migration {
                   struct error *why);
 
     /* Of a queue that receives: removes what has arrived of a part, and its place, in one transaction: the last `count`
-     * events, or the dead letters whose numbers are beyond `letters`. */
+     * events, or the dead letters whose numbers are beyond `letters`; of a state directory also the counts. */
     bool (*take_back)(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
                       struct error *why);
 };

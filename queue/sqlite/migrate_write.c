@@ -100,6 +100,18 @@ static bool put_place(struct sqlite_side *side, uint32_t number, enum cargo_part
     return good;
 }
 
+/* What each count was raised by, so that it can be taken back when the other side is not what it was. */
+#define COUNT_PARTS 100
+static bool note_counts(struct sqlite_side *side, uint32_t number, const struct cargo *cargo, struct error *why)
+{
+    bool good = true;
+    for (size_t i = 0; i < cargo->count && good; i++) {
+        struct cargo_place raised = {.id = cargo->at[i].n};
+        good = put_place(side, number, (enum cargo_part)(COUNT_PARTS + cargo->at[i].id), &raised, why);
+    }
+    return good;
+}
+
 static bool add_source(struct sqlite_side *side, const char *source, uint32_t *number, struct error *why)
 {
     sqlite3_stmt *add = side_prepare(&side->database, "INSERT INTO source (name) VALUES (?1)", 0);
@@ -120,8 +132,8 @@ static bool note_move(struct sqlite_side *side, struct error *why)
                         why);
 }
 
-_Static_assert(COUNT_MOVES == 20 && COUNT_LAST_DELIVERED == 8 && COUNT_LAST_ACCEPTED == 9 && COUNT_DEAD == 4 &&
-                   COUNT_LOST == 10 && COUNT_ENDED == 12,
+_Static_assert(COUNT_PARTS == 100 && COUNT_MOVES == 20 && COUNT_LAST_DELIVERED == 8 && COUNT_LAST_ACCEPTED == 9 &&
+                   COUNT_DEAD == 4 && COUNT_LOST == 10 && COUNT_ENDED == 12,
                "the statements above and CARGO_KINDS have these numbers");
 
 bool sqlite_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
@@ -134,13 +146,28 @@ bool sqlite_side_write(void *state, const char *source, enum cargo_part part, co
         good = add_source(side, source, &number, why);
     good = good && write_rows(side, number, part, cargo, letters, why);
     if (part == CARGO_COUNTS)
-        good = good && raise_sequence(side, number, cargo, why);
+        good = good && raise_sequence(side, number, cargo, why) && note_counts(side, number, cargo, why);
     if (part == CARGO_KNOWN || part == CARGO_LATEST)
         good = good && note_move(side, why);
     return side_end(side, good && put_place(side, number, part, place, why), why);
 }
 
 /* ---- giving it up ---- */
+
+static bool lower_counts(struct sqlite_side *side, uint32_t number, struct error *why)
+{
+    char text[1000];
+    sqlite3_snprintf(sizeof text, text,
+                     "UPDATE sqlite_sequence SET seq = seq - (SELECT coalesce(sum(id), 0) FROM migrated"
+                     " WHERE source = %u AND part IN (101, 102, 103, 104, 110)) WHERE name = 'event_%u';"
+                     "UPDATE count SET n = n - (SELECT id FROM migrated m WHERE m.source = %u AND m.part = 100 + kind)"
+                     " WHERE source = %u AND kind NOT IN (" CARGO_KIND_IS_TIME
+                     ") AND EXISTS (SELECT 1 FROM migrated m WHERE m.source = %u AND m.part = 100 + kind);"
+                     "DELETE FROM migrated WHERE source = %u AND part > 100",
+                     (unsigned)number, (unsigned)number, (unsigned)number, (unsigned)number, (unsigned)number,
+                     (unsigned)number);
+    return side_execute(side, text, why);
+}
 
 /* Nobody has appended behind it: the queue is closed. */
 bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
@@ -159,6 +186,9 @@ bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part
                          "UPDATE sqlite_sequence SET seq = seq - %lld WHERE name = 'event_%u'",
                          (unsigned)number, (unsigned)number, (long long)count, (long long)count, (unsigned)number);
     bool good = side_begin(side, why);
-    good = good && (number == 0 || side_execute(side, text, why));
+    if (part == CARGO_COUNTS)
+        good = good && (number == 0 || lower_counts(side, number, why));
+    else
+        good = good && (number == 0 || side_execute(side, text, why));
     return side_end(side, good && put_place(side, number, part, &none, why), why);
 }

@@ -202,8 +202,6 @@ static bool follow(const char *text, int n)
         if (n == 0 && strstr(said.text, "Set queue = ") != NULL) {
             if (opens(strstr(said.text, "Set queue = sqlite") ? QUEUE_SQLITE : QUEUE_POSTGRESQL, &why))
                 return true;
-        } else if (strstr(said.text, "and keep it: ") != NULL) {
-            return true; /* the database counts, and the file is moved away */
         } else if (n == 0 && strstr(said.text, "lead to that one") != NULL) {
             go(other);
             return opens(QUEUE_SQLITE, &why);
@@ -278,7 +276,7 @@ static const struct pair pairs[] = {
     {LEFT, RECEIVES, true, false, "drdd"},      {LEFT, RECEIVES, false, false, "rrrd"},
     {LEFT, LEAVES, false, false, "rrrd"},       {LEFT, LEFT, false, false, "rdrd"},
     {LEFT, LEFT, false, true, "rdrr"},          {ARRIVED, NONE, false, false, "ddrr"},
-    {ARRIVED, NONE, true, false, "rrrr"},       {ARRIVED, RECEIVES, false, false, "rdrd"},
+    {ARRIVED, NONE, true, false, "rddd"},       {ARRIVED, RECEIVES, false, false, "rdrd"},
     {ARRIVED, LEAVES, true, false, "rddd"},     {ARRIVED, LEAVES, false, false, "rdrd"},
     {ARRIVED, LEFT, true, false, "dddd"},       {ARRIVED, LEFT, false, false, "rdrd"},
     {ARRIVED, LEFT, false, true, "ddrr"},
