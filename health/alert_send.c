@@ -66,14 +66,20 @@ static bool alert_json(const struct alert *alert, const char *words, struct buff
 
 /* ---- the command ---- */
 
-#define ALERT_JSON 4096 /* bytes: every pipe holds so many. The longest words fit, each byte escaped */
+#define ALERT_JSON 4096 /* bytes: every pipe holds so many. The longest words fit, unless most bytes are escaped */
 #define PATIENCE_MS 10000
 #define KILLED_MS 1000 /* for its end once it was killed */
 
 /* One line on the command's stdin. What is longer than any pipe holds would block. */
 static bool write_input(const struct alert *alert, struct buffer *out)
 {
+    char cut[512]; /* fits, each byte escaped */
     bool good = alert_json(alert, alert->words, out);
+    if (good && out->length >= ALERT_JSON) {
+        snprintf(cut, sizeof cut, "%.511s", alert->words);
+        out->length = 0;
+        good = alert_json(alert, cut, out);
+    }
     buffer_text(out, "\n");
     return good && !out->failed && out->length <= ALERT_JSON;
 }
