@@ -194,6 +194,7 @@ static void gather_machine(struct facts *facts)
     facts->launcher = getenv("CLOSECRM_LAUNCHER");
     facts->crontab = facts->launcher == NULL ? NULL : program_name_crontab();
     facts->disk_free = facts->disk_size = UINT64_MAX;
+    queue_left(facts->config, &facts->behind);
     if (!facts->is_durable || state_dir == NULL)
         return;
     cron_mark_read(state_dir, &mark);
