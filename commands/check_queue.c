@@ -79,7 +79,7 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
         facts->source[i].takes_key = checking->source[i].delivers;
         mended = mended || finding_judge(FINDING_DATA_PLANE_MENDED, facts, &facts->source[i], NULL) == FINDING_FOUND;
     }
-    if (mended && queue != NULL && forward_mended(facts->config))
+    if (mended && queue != NULL && forward_mended(facts->config, NULL))
         queue_wake(queue);
 }
 
