@@ -79,7 +79,7 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
         facts->source[i].takes_key = checking->source[i].delivers;
         mended = mended || finding_judge(FINDING_DATA_PLANE_MENDED, facts, &facts->source[i], NULL) == FINDING_FOUND;
     }
-    if (mended && queue != NULL && forward_mended(facts->config))
+    if (mended && queue != NULL && forward_mended(facts->config, NULL))
         queue_wake(queue);
 }
 
@@ -120,37 +120,12 @@ static void print_queue(const struct facts *facts)
     free(line);
 }
 
-/* The queue was `sqlite` before, and is another now. */
-static size_t check_left_behind(const struct config *config)
-{
-    uint64_t waiting;
-    char line[OWN_COMMAND];
-    struct error why = {0};
-    bool known = queue_left_behind(config, &waiting, &why), is_none = config->queue == QUEUE_NONE;
-    const char *queue = is_none ? "none" : "postgresql";
-    if (known && waiting == 0)
-        return 0;
-    printf("\nstate directory %s\n", config->state_dir);
-    if (!known)
-        printf("  WRONG: there is a queue.db, which queue = %s does not use, and what waits in it cannot be told: %s\n",
-               queue, why.text);
-    else
-        printf("  WRONG: %" PRIu64
-               " event%s wait%s in its queue.db, which nothing delivers with queue = %s: %s `%s`%s\n",
-               waiting, text_plural(waiting), text_singular(waiting), queue,
-               is_none ? "set\n    queue = sqlite until nothing waits there, which" : "stop\n    the program, then",
-               own_command(line, config, NULL, is_none ? "queue status" : "queue migrate --to postgresql"),
-               is_none ? " shows" : "");
-    return 1;
-}
-
 /* Whether the queue may be opened; *wrong counts what is wrong otherwise. */
 static bool look_at_state(const struct config *config, size_t *wrong)
 {
     struct error why = {0};
     switch (session_become_owner(config, &why)) {
     case SESSION_PLACE_NONE:
-        *wrong = check_left_behind(config);
         return false;
     case SESSION_PLACE_MISSING:
         *wrong = why.kind == ERROR_MISSING; /* it was there */
@@ -167,10 +142,6 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         break;
     }
     *wrong = check_state_directory(config);
-    if (config->queue == QUEUE_POSTGRESQL && *wrong == 0) {
-        *wrong = check_left_behind(config);
-        return true;
-    }
     return *wrong == 0;
 }
 

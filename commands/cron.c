@@ -93,7 +93,8 @@ static bool read_new_letters(struct cron_run *run, struct facts *facts, struct q
 /* works: the queue could be used until now; why says why not. Returns the facts; NULL: memory is out. */
 static struct facts *look_for_problems(struct cron_run *run, bool works, struct error *why)
 {
-    struct queue *queue = works ? queue_open(run->config, why) : NULL;
+    bool looks = works || has_several_databases(run->config); /* some of them may answer: it says which do not */
+    struct queue *queue = looks ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
     bool good = facts != NULL;
     facts_add_others(facts);

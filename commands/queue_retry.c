@@ -31,9 +31,8 @@ static bool tell_forwarder(const struct session *session, const struct source *o
     struct error words = {0};
     struct notes notes;
     char line[OWN_COMMAND];
-    if (!forward_mended(session->config)) {
-        error_set(why, "what waits is tried when its time comes: that it shall be now could not be noted in %.300s",
-                  session->config->state_dir);
+    if (!forward_mended(session->config, why)) {
+        error_prefix(why, "what waits is tried when its time comes: that it shall be now could not be noted: ");
         return false;
     }
     queue_wake(session->queue);

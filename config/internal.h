@@ -42,6 +42,8 @@ extern const struct type type_count, type_size, type_duration, type_choice, type
 extern const struct type type_password, type_command, type_webhook_url; /* values.c */
 extern const struct type type_queue_url;                                /* queue_url.c */
 
+extern const char *const included_names[]; /* the values of type_included; ends with NULL */
+
 struct key {
     const char *name;
     const struct type *type;
@@ -144,6 +146,15 @@ void warnings_add(struct config *config, const char *format, ...) __attribute__(
 /* What is wrong with the characters of a text: a character that cannot be seen, quotes around it. Returns false when
  * nothing is; else why is set, and continues the key's name. */
 bool suspect_characters(const char *text, size_t length, struct error *why);
+
+/* Whether a reason may repeat a value that was refused. What is much like what is wanted is a typing mistake, and
+ * seeing it helps; anything else may be a secret that stands in the wrong line. The one place where that is decided,
+ * for all keys; paths have the next. */
+bool value_may_be_shown(const struct key *key, const char *text, size_t length);
+
+/* The same of a path: text as it is written, path the absolute one. One of a file that is there is shown, and of one
+ * whose folder is there. */
+bool path_may_be_shown(const char *text, const char *path);
 
 /* Looks at all settings once they are applied: notes placeholders with which no event could ever be delivered, and
  * warns of values that are taken and look wrong. */

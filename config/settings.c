@@ -232,6 +232,12 @@ static bool take_value(const struct config *config, struct setting *setting, con
             error_set(why, "could not be read: out of memory");
         return refuse_setting(config, setting, why);
     }
+    if (is_path && !path_may_be_shown(text, value) && setting->key->type != &type_folder) {
+        error_set(why, "names a file that is not there; its name is not shown, for it may be a secret itself%s",
+                  from_file ? ", which goes into that file" : "");
+        free(value);
+        return refuse_setting(config, setting, why);
+    }
     if (from_file) {
         setting->file = value;
         setting->value = file_values(setting, why);

@@ -2,8 +2,11 @@
  * left as documentation and samples have them. What was taken by the release before is taken, and told. */
 #include "config/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/text.h"
 
@@ -223,4 +226,66 @@ void suspects_look(struct config *config)
 {
     for (size_t i = 0; i < config->settings; i++)
         look_at(config, &config->setting[i]);
+}
+
+/* ---- what a reason may repeat ---- */
+
+/* "9G", "16MB", "500ms", "1.5 h": with its unit. */
+static bool is_like_number(const char *text)
+{
+    size_t letters = 0, length = strlen(text);
+    for (const char *c = text; *c != '\0'; c++)
+        letters += strchr("0123456789.,+- ", *c) == NULL;
+    return length <= 24 && letters <= 3 && text[0] >= '0' && text[0] <= '9';
+}
+
+/* In small letters, as all of them are: so a password that resembles `password` is not. */
+static bool is_like_one_of(const char *text, const char *const *words)
+{
+    if (strspn(text, "abcdefghijklmnopqrstuvwxyz_-") < strlen(text))
+        return false;
+    for (; *words != NULL; words++) {
+        if (text_distance(text, *words) <= strlen(*words) / 4 + 1)
+            return true;
+    }
+    return false;
+}
+
+/* Names of events and their members have small letters, and a dot or a *. */
+static bool is_like_name(const char *text)
+{
+    return strspn(text, "abcdefghijklmnopqrstuvwxyz_0123456789.*-") == strlen(text) && strpbrk(text, ".*") != NULL &&
+           strcspn(text, "0123456789") == strlen(text);
+}
+
+bool value_may_be_shown(const struct key *key, const char *text, size_t length)
+{
+    static const char *const objects[] = {"lead", "contact", "opportunity", "task", "activity", "user", NULL};
+    char value[TEXT_DISTANCE_MOST + 1];
+    if (length >= sizeof value || key->secret)
+        return false;
+    memcpy(value, text, length);
+    value[length] = '\0';
+    if (key->type == &type_choice)
+        return is_like_one_of(value, key->choices);
+    if (key->type == &type_included)
+        return is_like_one_of(value, included_names);
+    if (key->type->format != NULL)
+        return is_like_number(value);
+    bool is_pattern = key->type == &type_patterns;
+    return (is_pattern || key->type == &type_members || key->type == &type_traits) &&
+           (is_like_name(value) || (is_pattern && is_like_one_of(value, objects)));
+}
+
+bool path_may_be_shown(const char *text, const char *path)
+{
+    struct stat status;
+    const char *name = strrchr(path, '/');
+    char folder[4096];
+    if (lstat(path, &status) == 0)
+        return true;
+    if (strchr(text, '/') == NULL || name == NULL || errno == ENAMETOOLONG)
+        return false;
+    snprintf(folder, sizeof folder, "%.*s", name == path ? 1 : (int)(name - path), path);
+    return errno == EACCES || (stat(folder, &status) == 0 && S_ISDIR(status.st_mode));
 }

@@ -11,6 +11,8 @@
 #include "base/text.h"
 #include "base/times.h"
 
+const char *const included_names[] = {"previous_data", "changed_fields", NULL};
+
 #define NO_MEMORY "could not be read: out of memory"
 
 /* Enums are written through an unsigned, which must have their size. */
@@ -34,14 +36,25 @@ static void clear_nothing(const struct key *key, void *base)
 
 /* ---- numbers ---- */
 
+/* Says what a value must be, and what it is unless it may be a secret. Returns false. */
+static bool refuse_value(const struct key *key, const char *text, size_t length, const char *must, struct error *why)
+{
+    if (value_may_be_shown(key, text, length))
+        error_set(why, "%s, not \"%.*s\"", must, (int)(length < 60 ? length : 60), text);
+    else
+        error_set(why, "%s", must);
+    return false;
+}
+
 static bool number_parse(const struct key *key, const char *text, void *base, struct error *why,
                          enum text_reading (*read)(const char *, int64_t *), const char *looks)
 {
+    char must[80];
     int64_t value = 0;
     enum text_reading result = read(text, &value);
     if (result == TEXT_UNREADABLE) {
-        error_set(why, "must be %s, not \"%.40s\"", looks, text);
-        return false;
+        snprintf(must, sizeof must, "must be %s", looks);
+        return refuse_value(key, text, strlen(text), must, why);
     }
     if (result == TEXT_TOO_LARGE || value < key->least || value > key->most) {
         char least[32], most[32];
@@ -81,15 +94,15 @@ const char *key_choices(const struct key *key, char out[static CHOICES_SIZE])
 
 static bool choice_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    char all[CHOICES_SIZE];
+    char all[CHOICES_SIZE], must[CHOICES_SIZE + 8];
     for (unsigned i = 0; key->choices[i] != NULL; i++) {
         if (strcmp(text, key->choices[i]) == 0) {
             memcpy(key_field(key, base), &i, sizeof i);
             return true;
         }
     }
-    error_set(why, "must be %s, not \"%.40s\"", key_choices(key, all), text);
-    return false;
+    snprintf(must, sizeof must, "must be %s", key_choices(key, all));
+    return refuse_value(key, text, strlen(text), must, why);
 }
 
 static bool text_store(const struct key *key, void *base, char *text)
@@ -172,13 +185,13 @@ static void words_clear(const struct key *key, void *base)
     strings_free(key_field(key, base));
 }
 
-typedef bool word_check(const char *word, size_t length, struct error *why);
+typedef bool word_check(const struct key *key, const char *word, size_t length, struct error *why);
 
 static bool words_parse(const struct key *key, const char *text, void *base, struct error *why, word_check *check)
 {
     size_t length;
     for (const char *word; (word = value_word(&text, &length)) != NULL;) {
-        if (!check(word, length, why))
+        if (!check(key, word, length, why))
             return false;
         if (!strings_append(key_field(key, base), word, length)) {
             error_set(why, NO_MEMORY);
@@ -201,58 +214,52 @@ static bool is_dotted(const char *word, size_t length, const char *also)
     return true;
 }
 
-static bool pattern_check(const char *word, size_t length, struct error *why)
+static bool pattern_check(const struct key *key, const char *word, size_t length, struct error *why)
 {
-    int shown = (int)(length < 60 ? length : 60);
-    if (!is_dotted(word, length, "_-*")) {
-        error_set(why, "must name events like lead.updated, activity.email.* or *.deleted, not \"%.*s\"", shown, word);
-        return false;
-    }
-    if (memchr(word, '.', length) == NULL && memchr(word, '*', length) == NULL) {
+    int shown = (int)length;
+    if (!is_dotted(word, length, "_-*"))
+        return refuse_value(key, word, length, "must name events like lead.updated, activity.email.* or *.deleted",
+                            why);
+    if (memchr(word, '.', length) != NULL || memchr(word, '*', length) != NULL)
+        return true;
+    if (value_may_be_shown(key, word, length))
         error_set(why, "must name object type and action: \"%.*s\" would match nothing; did you mean \"%.*s.*\"?",
                   shown, word, shown, word);
-        return false;
-    }
-    return true;
-}
-
-static bool member_check(const char *word, size_t length, struct error *why)
-{
-    if (is_dotted(word, length, "_-"))
-        return true;
-    error_set(why, "must name members of an event like data.body_html, not \"%.*s\"", (int)(length < 60 ? length : 60),
-              word);
+    else
+        error_set(why, "must name object type and action, as lead.updated or lead.*");
     return false;
 }
 
+static bool member_check(const struct key *key, const char *word, size_t length, struct error *why)
+{
+    return is_dotted(word, length, "_-") ||
+           refuse_value(key, word, length, "must name members of an event like data.body_html", why);
+}
+
 /* A custom field's name, perhaps with `custom.` before it. */
-static bool trait_check(const char *word, size_t length, struct error *why)
+static bool trait_check(const struct key *key, const char *word, size_t length, struct error *why)
 {
     size_t before = length > 7 && strncmp(word, "custom.", 7) == 0 ? 7 : 0;
     if (length <= 100 && memchr(word + before, '.', length - before) == NULL &&
         is_dotted(word + before, length - before, "_-"))
         return true;
-    error_set(why, "must name custom fields of a lead like cf_a1b2, not \"%.*s\"", (int)(length < 60 ? length : 60),
-              word);
-    return false;
+    return refuse_value(key, word, length, "must name custom fields of a lead like cf_a1b2", why);
 }
 
-static bool included_check(const char *word, size_t length, struct error *why)
+static bool included_check(const struct key *key, const char *word, size_t length, struct error *why)
 {
-    static const char *const names[] = {"previous_data", "changed_fields"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (length == strlen(names[i]) && strncmp(word, names[i], length) == 0)
+    for (size_t i = 0; included_names[i] != NULL; i++) {
+        if (length == strlen(included_names[i]) && strncmp(word, included_names[i], length) == 0)
             return true;
     }
-    error_set(why, "must be previous_data, changed_fields or both, not \"%.*s\"", (int)(length < 60 ? length : 60),
-              word);
-    return false;
+    return refuse_value(key, word, length, "must be previous_data, changed_fields or both", why);
 }
 
 /* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other refused characters belong to
  * comments, quotes and placeholders, never to a key. */
-static bool write_key_check(const char *word, size_t length, struct error *why)
+static bool write_key_check(const struct key *key, const char *word, size_t length, struct error *why)
 {
+    (void)key;
     for (size_t i = 0; i < length; i++) {
         if (!isascii((unsigned char)word[i]) || !isgraph((unsigned char)word[i]) ||
             strchr(":;#\"'<>", word[i]) != NULL) {

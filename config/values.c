@@ -96,6 +96,8 @@ static const char *fault_of_file(const char *rest)
 {
     if (rest[0] != '/')
         return "must be file:/// with three slashes and an absolute path";
+    if (value_is_address(rest, false)) /* it is shown where it cannot be written */
+        return "must be file:/// and a path, with no address in it (which is not shown, for a password may be in it)";
     if (rest[strlen(rest) - 1] == '/')
         return "must name a file, not a folder";
     return NULL;
@@ -435,6 +437,8 @@ static bool command_parse(const struct key *key, const char *text, void *base, s
     const char *program = words->at[0];
     if (program == NULL || program[0] != '/' || value_is_address(program, true))
         error_set(why, "must begin with the whole path of a program, such as /usr/local/bin/tell-me");
+    else if (access(program, X_OK) != 0 && !path_may_be_shown(program, program))
+        error_set(why, "names a program that is not there, in a folder that is not there");
     else if (access(program, X_OK) != 0)
         error_set(why, "names %.300s, which cannot be executed: %s", program, strerror(errno));
     return why->text[0] == '\0';

@@ -67,7 +67,8 @@ bool forward_try(const struct config *config, const struct source *source, struc
 
 /* Notes that a data plane which refused has been found mended, or that somebody wants what waits to be tried now, for
  * the process that forwards, on whichever machine: its sources that wait for the operator try one event at once, and
- * those that back off are due. Wake it then (queue_wake). Returns false when it could not be noted. */
-bool forward_mended(const struct config *config);
+ * those that back off are due. Wake it then (queue_wake). Returns false when it could not be noted, with
+ * the reason and where (why may be NULL). */
+bool forward_mended(const struct config *config, struct error *why);
 
 #endif

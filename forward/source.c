@@ -1,5 +1,6 @@
 /* One source's pipeline: its step in the forwarder's loop (settle, read, build, send), the beginning and end of each
  * event in it, whose it is, and whether its data plane was found mended. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -388,28 +389,34 @@ static const char *mended_path(const struct config *config, char out[static FILE
 }
 
 /* Once more where another machine says it at this moment. */
-static bool tell_machines(const struct config *config)
+static bool tell_machines(const struct config *config, struct error *why)
 {
     char directory[FILES_PATH], text[64];
-    struct error why = {0};
-    struct kept *kept = kept_open(config, &why);
-    bool good = kept != NULL && files_make_directory(directory, config->state_dir, TOLD, &why);
+    struct kept *kept = kept_open(config, why);
+    bool good = kept != NULL && files_make_directory(directory, config->state_dir, TOLD, why);
     snprintf(text, sizeof text, "%lld %ld\n", (long long)clock_unix_ms(), (long)getpid());
-    good = good && ((kept_look(kept, &why) && kept_put(kept, directory, MENDED, text, &why)) ||
-                    (kept_look(kept, &why) && kept_put(kept, directory, MENDED, text, &why)));
+    good = good && ((kept_look(kept, why) && kept_put(kept, directory, MENDED, text, why)) ||
+                    (kept_look(kept, why) && kept_put(kept, directory, MENDED, text, why)));
     kept_close(kept);
     return good;
 }
 
-bool forward_mended(const struct config *config)
+bool forward_mended(const struct config *config, struct error *why)
 {
     char path[FILES_PATH];
-    if (mended_path(config, path) == NULL)
+    struct error unread;
+    if (why == NULL)
+        why = &unread;
+    if (mended_path(config, path) == NULL) {
+        error_set(why, "there is no state directory in which to note it");
         return false;
+    }
     if (kept_is_shared(config))
-        return tell_machines(config);
+        return tell_machines(config, why);
     int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     bool good = file >= 0 && futimens(file, NULL) == 0;
+    if (!good)
+        error_set(why, "%.300s: %s", path, strerror(errno));
     if (file >= 0)
         close(file);
     return good;

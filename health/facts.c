@@ -67,8 +67,13 @@ static void look_whether_any_works(struct facts *facts)
         if (facts->source[i].away.text[0] == '\0')
             return;
     }
+    bool several = false;
+    for (size_t i = 0; i < facts->config->sources; i++)
+        several = several || facts->config->source[i].queue_url != NULL;
     facts->queue_works = false;
     facts->queue_why = facts->source[0].away;
+    if (several && facts->source[0].away.text[0] != '\0')
+        error_prefix(&facts->queue_why, "source %.64s: ", facts->source[0].name);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -194,6 +199,7 @@ static void gather_machine(struct facts *facts)
     facts->launcher = getenv("CLOSECRM_LAUNCHER");
     facts->crontab = facts->launcher == NULL ? NULL : program_name_crontab();
     facts->disk_free = facts->disk_size = UINT64_MAX;
+    queue_left(facts->config, &facts->behind);
     if (!facts->is_durable || state_dir == NULL)
         return;
     cron_mark_read(state_dir, &mark);

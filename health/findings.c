@@ -249,31 +249,6 @@ static enum finding_outcome judge_events_of_no_source(const struct judged *judge
                         (unsigned long long)waiting, text_plural(waiting), text_singular(waiting));
 }
 
-/* state_dir was changed, and what was in the old one is there still. */
-static enum finding_outcome judge_state_dir_left(const struct judged *judged)
-{
-    const struct left_elsewhere *left = &judged->facts->elsewhere;
-    const char *keys = left->keys ? "; keys that `subscribe` obtained are there, too" : "";
-    if (left->directory[0] == '\0')
-        return FINDING_ABSENT;
-    if (left->why.text[0] != '\0')
-        return judged_found(judged,
-                            "%.200s was the state directory until state_dir was changed, and what waits there cannot "
-                            "be told%s: %.200s",
-                            left->directory, keys, left->why.text);
-    char waiting[64] = "", dead[64] = "";
-    if (left->waiting > 0)
-        snprintf(waiting, sizeof waiting, "%llu event%s wait%s", (unsigned long long)left->waiting,
-                 text_plural(left->waiting), text_singular(left->waiting));
-    if (left->dead > 0)
-        snprintf(dead, sizeof dead, "%llu dead letter%s kept", (unsigned long long)left->dead,
-                 left->dead == 1 ? " is" : "s are");
-    return judged_found(judged,
-                        "%s%s%s in %.240s, which was the state directory until state_dir was changed: nothing "
-                        "delivers them%s",
-                        waiting, waiting[0] != '\0' && dead[0] != '\0' ? " and " : "", dead, left->directory, keys);
-}
-
 static enum finding_outcome judge_state_dir_shared(const struct judged *judged)
 {
     if (judged->facts->other[0] == '\0')
@@ -368,6 +343,8 @@ static const struct kind {
      "directory, then change the key), or deliver from there what waits (dead letters before: "
      "`CLOSECRM_STATE_DIR='@' closecrm.fcgi dead replay --all`)",
      "CLOSECRM_STATE_DIR='@' closecrm.fcgi forward"},
+    {"queue_not_used", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE | VIEW_QUEUE_STATUS,
+     judge_queue_not_used, 0, "@", ""},
     {"events_of_no_source", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS,
      judge_events_of_no_source, 0, "configure it again, or give what waits to another source",
      "closecrm.fcgi queue move @ NEW"},
@@ -388,6 +365,13 @@ static const struct kind {
     {"machines_differ", SEVERITY_WORRY, false, TOPIC_OWN, VIEW_CHECK, judge_machines_differ, 0, "make them alike", ""},
     {"state_dir_shared", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY | VIEW_QUEUE_STATUS,
      judge_state_dir_shared, 0, "give each configuration a state_dir of its own", ""},
+    {"database_not_used", SEVERITY_WORRY, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE | VIEW_QUEUE_STATUS,
+     judge_database_not_used, 0,
+     "set queue and queue_url as they were, or, with queue = sqlite, stop the program on all machines and bring it "
+     "here: "
+     "`closecrm.fcgi queue migrate --to sqlite` (queue_url must be set); where other machines forward it, or it is "
+     "given up",
+     "closecrm.fcgi queue adopt"},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
     {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK | VIEW_CRON, judge_events_wait, 0, "", ""},
     {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},
@@ -432,6 +416,10 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
         name = facts->left_over;
     else if (id == FINDING_STATE_DIR_LEFT)
         name = facts->elsewhere.directory;
+    else if (id == FINDING_QUEUE_NOT_USED)
+        name = facts->config->queue == QUEUE_NONE
+                   ? "set queue = sqlite until nothing is left there, which `closecrm.fcgi queue status` shows"
+                   : "stop the program, then `closecrm.fcgi queue migrate --to postgresql`";
     finding->id = id;
     finding->severity = kind->severity;
     finding->topic = kind->topic;

@@ -36,6 +36,11 @@ enum finding_outcome judge_dead_letters_new(const struct judged *judged);
 enum finding_outcome judge_dead_letters_end(const struct judged *judged);
 enum finding_outcome judge_dead_letters_large(const struct judged *judged);
 
+/* of what is left in places that the configuration names no more */
+enum finding_outcome judge_state_dir_left(const struct judged *judged);
+enum finding_outcome judge_queue_not_used(const struct judged *judged);
+enum finding_outcome judge_database_not_used(const struct judged *judged);
+
 /* ---- texts of the table ---- */
 
 /* In a text of the table @ becomes the name, $ the state directory, and the program is called as it can be typed. What

@@ -1,4 +1,4 @@
-/* Judges of dead letters, of queues that are away and of other machines, and what all judges share: see
+/* Judges of dead letters, of queues that are away or were left, and of other machines, and what all judges share: see
  * findings_private.h. */
 #include "health/findings_private.h"
 
@@ -77,6 +77,79 @@ enum finding_outcome judge_dead_letters_large(const struct judged *judged)
         "dead letters take %llu MiB, more than their quarter of queue_max_bytes: they are kept, and events "
         "have the other three quarters",
         (unsigned long long)(room->letters >> 20));
+}
+
+/* "5 events wait and 4 dead letters are kept" */
+#define LEFT_SIZE 128
+static const char *print_left(uint64_t waiting, uint64_t dead, char out[static LEFT_SIZE])
+{
+    int length = 0;
+    out[0] = '\0';
+    if (waiting > 0)
+        length = snprintf(out, LEFT_SIZE, "%llu event%s wait%s", (unsigned long long)waiting, text_plural(waiting),
+                          text_singular(waiting));
+    if (dead > 0)
+        snprintf(out + length, LEFT_SIZE - (size_t)length, "%s%llu dead letter%s kept", waiting > 0 ? " and " : "",
+                 (unsigned long long)dead, dead == 1 ? " is" : "s are");
+    return out;
+}
+
+static const char *name_queue(const struct judged *judged)
+{
+    static const char *const names[] = {[QUEUE_SQLITE] = "sqlite", [QUEUE_NONE] = "none"};
+    enum queue_kind kind = judged->facts->config->queue;
+    return kind == QUEUE_POSTGRESQL ? "postgresql" : names[kind];
+}
+
+/* The queue was `sqlite` before, and is another now. */
+enum finding_outcome judge_queue_not_used(const struct judged *judged)
+{
+    char words[LEFT_SIZE];
+    const struct left_behind *left = &judged->facts->behind;
+    const char *state_dir = judged->facts->config->state_dir, *queue = name_queue(judged);
+    if (left->why.text[0] != '\0')
+        return judged_found(judged,
+                            "there is a queue.db in %.160s, which queue = %s does not use, and what is in it cannot be "
+                            "told: %.200s",
+                            state_dir, queue, left->why.text);
+    if (left->waiting + left->dead == 0)
+        return FINDING_ABSENT;
+    return judged_found(judged, "%s in queue.db in %.240s, which nothing delivers with queue = %s",
+                        print_left(left->waiting, left->dead, words), state_dir, queue);
+}
+
+/* It was `postgresql`, or another database. */
+enum finding_outcome judge_database_not_used(const struct judged *judged)
+{
+    char others[48] = "";
+    const struct left_behind *left = &judged->facts->behind;
+    if (left->databases == 0)
+        return FINDING_ABSENT;
+    if (left->databases > 1)
+        snprintf(others, sizeof others, ", and %zu more", left->databases - 1);
+    return judged_found(judged,
+                        "this state directory has worked with a queue %.300s%s, which the configuration does not name "
+                        "any more: what waits there is not forwarded by this machine",
+                        left->database, others);
+}
+
+/* state_dir was changed, and what was in the old one is there still. */
+enum finding_outcome judge_state_dir_left(const struct judged *judged)
+{
+    const struct left_elsewhere *left = &judged->facts->elsewhere;
+    const char *keys = left->keys ? "; keys that `subscribe` obtained are there, too" : "";
+    if (left->directory[0] == '\0')
+        return FINDING_ABSENT;
+    if (left->why.text[0] != '\0')
+        return judged_found(judged,
+                            "%.200s was the state directory until state_dir was changed, and what waits there cannot "
+                            "be told%s: %.200s",
+                            left->directory, keys, left->why.text);
+    char words[LEFT_SIZE];
+    return judged_found(judged,
+                        "%s in %.240s, which was the state directory until state_dir was changed: nothing "
+                        "delivers them%s",
+                        print_left(left->waiting, left->dead, words), left->directory, keys);
 }
 
 /* ---- texts of the table ---- */

@@ -41,12 +41,18 @@ bool report_finds(const struct facts *facts, enum finding_id id, enum finding_vi
     return false;
 }
 
+/* Whether it says of some source what this one has nothing to do with. NULL: the whole. */
+static bool is_of_another(const struct finding *finding, const struct source_facts *source)
+{
+    return finding->id == FINDING_QUEUE_PARTLY_BROKEN && source != NULL && source->away.text[0] == '\0';
+}
+
 /* Its own come before those of the whole that are as bad: these stand at the top of the page. */
 static const struct finding *find_worst(const struct facts *facts, const struct source_facts *source)
 {
     const struct finding *worst = NULL;
     for (const struct finding *one = NULL; (one = report_next(facts, one, VIEW_PAGE)) != NULL;) {
-        if (one->severity == SEVERITY_GOOD)
+        if (one->severity == SEVERITY_GOOD || is_of_another(one, source))
             continue; /* good to know, and told beside the state: add_good */
         bool nearer = worst != NULL && worst->source == NULL && one->source != NULL && one->severity == worst->severity;
         if (source == NULL && worst == NULL)
@@ -123,7 +129,13 @@ static void add_good(const struct facts *facts, const struct source_facts *sourc
 static void print_source(const struct facts *facts, const struct source_facts *source, char out[static REPORT_SIZE])
 {
     char date[DATE_SIZE];
+    struct finding own;
     const struct finding *worst = find_worst(facts, source);
+    if (worst != NULL && worst->id == FINDING_QUEUE_PARTLY_BROKEN) { /* it names the first of them */
+        own = *worst;
+        snprintf(own.sentence, sizeof own.sentence, "its queue cannot be used: %.400s", source->away.text);
+        worst = &own;
+    }
     size_t used =
         worst != NULL ? print_sentences(worst, out, REPORT_SIZE) : print_good(facts, source, out, REPORT_SIZE);
     if (source->close.until_ms > 0)

@@ -127,23 +127,24 @@ static void complain(struct complaint *complaint, const char *msg, const char *a
               log_quote_reason(words, why->text));
 }
 
-/* Logs when events are left in a queue on disk, and the configuration now names another. */
+/* Logs when something is left in a queue on disk, or a database, and the configuration now names another. */
 static void warn_of_left_behind(const struct config *config)
 {
-    uint64_t waiting;
-    bool is_none = config->queue == QUEUE_NONE;
-    struct error why = {0};
+    struct left_behind left;
     char words[LOG_QUOTED];
-    if (!queue_left_behind(config, &waiting, &why))
-        log_write(LEVEL_WARN, "msg=queue_not_used state_dir=\"%s\" advice=\"closecrm.fcgi check\" reason=%s",
-                  config->state_dir, log_quote_reason(words, why.text));
-    else if (waiting > 0)
+    queue_left(config, &left);
+    if (left.waiting + left.dead > 0 || left.why.text[0] != '\0')
+        log_write(LEVEL_WARN,
+                  "msg=queue_not_used state_dir=\"%s\" waiting=%llu dead=%llu advice=\"nothing delivers what is in its "
+                  "queue.db: closecrm.fcgi check says what to do\" reason=%s",
+                  config->state_dir, (unsigned long long)left.waiting, (unsigned long long)left.dead,
+                  log_quote_reason(words, left.why.text));
+    if (left.databases > 0)
         log_write(
             LEVEL_WARN,
-            "msg=queue_not_used state_dir=\"%s\" waiting=%llu advice=\"with queue = %s nothing delivers them: %s\"",
-            config->state_dir, (unsigned long long)waiting, is_none ? "none" : "postgresql",
-            is_none ? "set queue = sqlite until they are delivered"
-                    : "stop the program, and closecrm.fcgi queue migrate --to postgresql");
+            "msg=database_not_used state_dir=\"%s\" advice=\"what waits in that database is not forwarded by this "
+            "machine: closecrm.fcgi check says what to do\" queue=%s",
+            config->state_dir, log_quote_reason(words, left.database));
 }
 
 /* Logs when events are left in a state directory that the configuration named before. */

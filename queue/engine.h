@@ -99,6 +99,16 @@ extern const struct engine queue_engine_none;
 extern const struct engine queue_engine_sqlite;
 extern const struct engine queue_engine_postgresql; /* where the program was built with it */
 
+/* left.c: in the state directory, the databases that it has worked with, a line each: NAME = ORIGIN TABLES CLUSTER
+ * MAJOR PLACE, or NAME = none: the queue was moved away from there. */
+#define DATABASE_NOTES "queue.databases"
+#define DATABASE_NOTES_LOCK DATABASE_NOTES ".lock"
+#define DATABASE_NOTES_WAIT_MS 2000
+#define NOTE_NAME 24
+
+/* The name under which a database is noted. config: of the whole, or of a route. place: as migration.h's. */
+void queue_note_name(const struct config *config, const char *place, char name[static NOTE_NAME]);
+
 /* For engines: empties found, keeping its memory. */
 void events_clear(struct events *found);
 

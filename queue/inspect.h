@@ -210,10 +210,28 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
 
-/* How many events wait in the database of a state directory that is now configured with another queue, so that nobody
- * delivers them; 0 where there is no database, or queue_migrate has moved it. Only reads. Returns false with the reason
- * when the number cannot be read. */
-bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why);
+/* How many events wait, and how many dead letters are kept, in the queue.db of a state directory that is now configured
+ * with another queue, so that nobody delivers them; 0 where there is none, or queue_migrate has moved it. Only reads.
+ * Returns false with the reason when they cannot be read. */
+bool queue_left_behind(const struct config *config, uint64_t *waiting, uint64_t *dead, struct error *why);
+
+#define LEFT_PLACE 320
+
+/* What is left in queues that this state directory has worked with, and that are configured no more. */
+struct left_behind {
+    uint64_t waiting, dead;    /* as queue_left_behind */
+    struct error why;          /* why those cannot be told; "": they can */
+    size_t databases;          /* of PostgreSQL; what is in them is not known */
+    char database[LEFT_PLACE]; /* one of them, for people: "in PostgreSQL, database DATABASE on HOST" */
+};
+
+/* Looks for it. Only reads files: connects to nothing. */
+void queue_left(const struct config *config, struct left_behind *left);
+
+/* Forgets the databases among it, as the operator says; each is told as queue_adopt does. *count: how many there were.
+ * Returns false with the reason when that cannot be noted. */
+bool queue_left_forget(const struct config *config, void (*tell)(void *context, const char *words), void *context,
+                       size_t *count, struct error *why);
 
 /* What is left in a state directory that the configuration named before (state_places_before). */
 struct left_elsewhere {
@@ -247,7 +265,8 @@ bool queue_backup(struct queue *queue, const char *path, const struct backup_fil
 bool queue_scrub(struct queue *queue, struct error *why);
 
 /* Takes what is at the place that the configuration names for this machine's queue from now on, though it has worked
- * with another one before: tell is called with a sentence for each place. Returns false with the reason. */
+ * with another one before, and forgets databases that the configuration does not name (queue_left): tell is called with
+ * a sentence for each place. Returns false with the reason. */
 bool queue_adopt(struct queue *queue, void (*tell)(void *context, const char *words), void *context, struct error *why);
 
 /* Tests writing: commits a small row with a sync, as an append would, without changing any count. Returns whether that

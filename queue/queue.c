@@ -432,11 +432,17 @@ bool queue_scrub(struct queue *queue, struct error *why)
 
 bool queue_adopt(struct queue *queue, void (*tell)(void *context, const char *words), void *context, struct error *why)
 {
-    const struct inspection *inspection = inspection_of(queue, why);
-    if (inspection == NULL || inspection->adopt != NULL)
-        return inspection != NULL && inspection->adopt(queue->state, tell, context, why);
-    error_set(why, "only a database that was exchanged is adopted, with queue = postgresql: nothing is to be done");
-    return false;
+    size_t forgotten = 0;
+    const struct inspection *inspection = queue->engine->inspection == NULL ? NULL : inspection_of(queue, why);
+    if (queue->engine->inspection != NULL && inspection == NULL)
+        return false;
+    bool adopts = inspection != NULL && inspection->adopt != NULL;
+    if ((adopts && !inspection->adopt(queue->state, tell, context, why)) ||
+        !queue_left_forget(queue->config, tell, context, &forgotten, why))
+        return false;
+    if (!adopts && forgotten == 0)
+        error_set(why, "only a database that was exchanged is adopted, with queue = postgresql: nothing is to be done");
+    return adopts || forgotten > 0;
 }
 
 bool queue_probe(struct queue *queue, bool serves, struct error *why)

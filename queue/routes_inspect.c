@@ -350,6 +350,7 @@ static bool routes_check(void *state, void (*report)(void *context, const char *
                          struct error *why)
 {
     struct routes *routes = state;
+    struct error said = {0};
     bool all = true;
     *faults = 0;
     for (size_t i = 0; i < routes->count; i++) {
@@ -361,10 +362,16 @@ static bool routes_check(void *state, void (*report)(void *context, const char *
             route_asked(route, inspection_of(routes)->check(route->state, report, context, &here, &reason), &reason) &&
             find_stranded(route, report, context, &here, &reason);
         *faults += here;
-        if (!good)
-            error_set(why, "source %.40s: %.960s", route->config.source[0].name, reason.text);
+        struct error before = said;
+        error_set(&said, "%.600s%ssource %.40s%s: %.360s", before.text, i > 0 ? "; " : "", route->config.source[0].name,
+                  route->config.sources > 1 ? " and others" : "",
+                  !good      ? reason.text
+                  : here > 0 ? "has faults"
+                             : "whole");
         all = all && good;
     }
+    if (!all)
+        *why = said;
     return all;
 }
 

@@ -257,7 +257,7 @@ static enum action_result try_now(const struct form *form)
     outcome->good = forward_try(form->config, source, &why);
     if (why.text[0] != '\0')
         why.text[0] = (char)toupper((unsigned char)why.text[0]);
-    bool noted = form->config->queue != QUEUE_NONE && forward_mended(form->config);
+    bool noted = form->config->queue != QUEUE_NONE && forward_mended(form->config, NULL);
     if (noted)
         queue_view_wake(form->queue_view);
     snprintf(outcome->words, sizeof outcome->words, "%.500s.%s", why.text,

@@ -387,6 +387,15 @@ static void write_histograms(const struct form *form, const struct facts *facts)
 
 /* ---- of the whole ---- */
 
+/* Sources may have queues of their own. */
+static void write_source_queues(const struct form *form, const struct facts *facts)
+{
+    begin_family(form, "source_queue_up", GAUGE, "1 while the queue of the source works.");
+    for (size_t i = 0; i < facts->config->sources; i++)
+        write_sample(form, "source_queue_up", facts->source[i].name, "",
+                     facts->queue_works && facts->source[i].away.text[0] == '\0' ? 1 : 0);
+}
+
 static void write_gauge(const struct form *form, const char *name, double value, const char *help)
 {
     begin_family(form, name, GAUGE, help);
@@ -400,7 +409,8 @@ void metrics_write(struct buffer *out, const struct facts *facts, bool open_metr
         snprintf(form.own, sizeof form.own, ",instance=\"%s\"", facts->machine);
     begin_family(&form, "build_info", INFO, "Which program this is.");
     write_format(out, "closecrm_build_info{version=\"%s\"} 1\n", CLOSECRM_VERSION);
-    write_gauge(&form, "queue_up", facts->queue_works ? 1 : 0, "1 while the queue works.");
+    write_gauge(&form, "queue_up", facts->queue_works ? 1 : 0, "1 while the queue works; of several, any.");
+    write_source_queues(&form, facts);
     write_gauge(&form, "forwarder_owned", facts->is_owned ? 1 : 0, "1 while a process forwards.");
     write_gauge(&form, "last_cron_timestamp_seconds", (double)facts->cron_ms / 1000, "When cron ran last; 0: never.");
     if (facts->disk_free != UINT64_MAX)

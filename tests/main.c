@@ -38,6 +38,7 @@ static void (*const suites[])(void) = {
     suite_commands,
     suite_commands_check,
     suite_commands_postgresql,
+    suite_commands_left,
     suite_commands_cron,
     suite_commands_alerts,
     suite_last_errors,

@@ -35,6 +35,7 @@ void suite_closeapi(void);
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_postgresql(void);
+void suite_commands_left(void);
 void suite_commands_cron(void);
 void suite_commands_alerts(void);
 void suite_last_errors(void);

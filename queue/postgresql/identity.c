@@ -19,10 +19,7 @@
 #include "kept/copies.h"
 #include "queue/postgresql/store.h"
 
-#define NOTES "queue.databases" /* in the state directory: the databases that it has worked with */
-#define NOTES_LOCK NOTES ".lock"
-#define LOCK_WAIT_MS 2000
-#define MAIN "main" /* of the top level's queue_url, whatever that is; those of sources go by their places */
+#define NOTES DATABASE_NOTES
 #define NONE "none" /* the queue was moved away from there: any may come next */
 #define DECIMAL 24
 
@@ -50,20 +47,17 @@ void pg_place(const struct config *config, char out[static MIGRATION_PLACE])
 
 /* ---- notes ---- */
 
-static void name_note(const struct config *config, char name[static DECIMAL])
+static void name_note(const struct config *config, char name[static NOTE_NAME])
 {
     char place[MIGRATION_PLACE];
     pg_place(config, place);
-    if (!config->is_of_route)
-        snprintf(name, DECIMAL, MAIN);
-    else
-        snprintf(name, DECIMAL, "at-%016" PRIx64, (uint64_t)text_hash(TEXT_HASH, place, strlen(place)));
+    queue_note_name(config, place, name);
 }
 
 /* Returns whether something is expected. A state directory of the release before has only the queue's name. */
 static bool read_note(const struct config *config, struct identity_note *note)
 {
-    char name[DECIMAL], value[MIGRATION_PLACE + 200];
+    char name[NOTE_NAME], value[MIGRATION_PLACE + 200];
     char *text = files_read(config->state_dir, NOTES, NULL, NULL);
     int end = 0;
     *note = (struct identity_note){.cluster = 0};
@@ -72,7 +66,7 @@ static bool read_note(const struct config *config, struct identity_note *note)
     free(text);
     if (!noted) {
         pg_place(config, note->place);
-        return strcmp(name, MAIN) == 0 && copies_origin(config->state_dir, note->origin);
+        return !config->is_of_route && copies_origin(config->state_dir, note->origin);
     }
     if (sscanf(value, "%39s %23s %n", note->origin, note->tables, &end) < 2 || end == 0)
         return false;
@@ -109,12 +103,12 @@ static bool replace_line(const struct config *config, const char *name, const ch
 /* Where it cannot be written it works, and another database would not be noticed: that is logged. */
 static void put_note(const struct config *config, const char *value)
 {
-    char path[FILES_PATH], name[DECIMAL], words[LOG_QUOTED];
+    char path[FILES_PATH], name[NOTE_NAME], words[LOG_QUOTED];
     int lock = -1;
     struct error why = {0};
-    snprintf(path, sizeof path, "%.4000s/" NOTES_LOCK, config->state_dir);
+    snprintf(path, sizeof path, "%.4000s/" DATABASE_NOTES_LOCK, config->state_dir);
     name_note(config, name);
-    int error = lock_take_within(&lock, path, LOCK_WAIT_MS);
+    int error = lock_take_within(&lock, path, DATABASE_NOTES_WAIT_MS);
     if (error != 0)
         error_set(&why, "cannot lock %.300s: %s", path, strerror(error));
     bool good = error == 0 && replace_line(config, name, value, &why);

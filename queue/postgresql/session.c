@@ -58,7 +58,7 @@ void pg_session_words(struct error *why, const char *before, const char *text)
         if (!space || (length > 0 && line[length - 1] != ' '))
             line[length++] = space ? ' ' : *text;
     }
-    while (length > 0 && line[length - 1] == ' ')
+    while (length > 0 && strchr(" ?.", line[length - 1]) != NULL) /* "... on that socket?": more is said behind it */
         length--;
     line[length] = '\0';
     error_set(why, "%s%s", before, line);

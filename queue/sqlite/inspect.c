@@ -309,7 +309,7 @@ const struct inspection store_inspection = {
     .probe = store_probe,
 };
 
-/* ---- queue_left_behind: waiting events in a state directory that is configured with another queue ---- */
+/* ---- queue_left_behind: what is in a state directory that is configured with another queue ---- */
 
 /* Counts as count_source does: of all ids assigned, those not settled. */
 static const char waiting_text[] =
@@ -376,12 +376,11 @@ static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, 
     return good;
 }
 
-bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why)
+bool queue_left_behind(const struct config *config, uint64_t *waiting, uint64_t *dead, struct error *why)
 {
-    uint64_t dead;
-    *waiting = 0;
+    *waiting = *dead = 0;
     return config->queue == QUEUE_SQLITE || config->state_dir == NULL ||
-           look_into(config->state_dir, waiting, &dead, why);
+           look_into(config->state_dir, waiting, dead, why);
 }
 
 /* ---- queue_look_elsewhere: the same in state directories that were used before ---- */

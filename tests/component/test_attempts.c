@@ -165,7 +165,7 @@ static void test_tried_now(void)
     CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, RIG_PATIENCE_MS));
     standin_heal(rig.standin);
     CU_ASSERT_FALSE(standin_wait_messages(rig.standin, 1, 150));
-    CU_ASSERT_TRUE(forward_mended(&rig.made.config));
+    CU_ASSERT_TRUE(forward_mended(&rig.made.config, NULL));
     queue_wake(rig.queue);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, RIG_PATIENCE_MS));
     CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);

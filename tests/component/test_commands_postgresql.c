@@ -400,6 +400,29 @@ static void see_the_rest(void)
     SAYS("source two: the database of queue_url cannot be used: ");
     RUN(&ran, NULL, "queue", "retry", "--source", "one");
     CU_ASSERT_EQUAL(ran.code, 0);
+    RUN(&ran, NULL, "dead", "list", "--source", "one");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    RUN(&ran, NULL, "dead", "drop", "--source", "one", "--all", "--yes");
+    check(ran.code == 0, "its own database works: %s%s", ran.out, ran.err);
+    RUN(&ran, NULL, "dead", "drop", "--source", "two", "--all", "--yes");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    RUN(&ran, NULL, "queue", "check");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("queue check: source one: has faults; source two: the database of queue_url cannot be used: "); /* no fsync */
+    run_cron();
+    SAYS("source two has a queue that cannot be used: the database of queue_url");
+}
+
+/* Of the database of the whole, where what all machines are told is, too. */
+static void see_the_rest_without_the_first(void)
+{
+    RUN(&ran, NULL, "queue", "retry", "--source", "two");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("that it shall be now could not be noted: the database of queue_url cannot be used: ");
+    run_cron();
+    SAYS("source one has a queue that cannot be used: the database of queue_url");
+    RUN(&ran, NULL, "check");
+    check(strstr(ran.out, "?.") == NULL && strstr(ran.err, "?.") == NULL, "%s%s", ran.out, ran.err);
 }
 
 static void what_can_be_seen_is_shown_while_a_server_is_away(void)
@@ -416,6 +439,13 @@ static void what_can_be_seen_is_shown_while_a_server_is_away(void)
         made_append("one", made_event(event, "lead", "updated", "ev_waits_one", "lead_1"));
         process_stop(&other.server, PATIENCE_MS);
         see_the_rest();
+        char first[POSTGRESQL_URL];
+        snprintf(first, sizeof first, "%s", engine.url);
+        CU_ASSERT_TRUE_FATAL(postgresql_begin(&other));
+        snprintf(engine.url, sizeof engine.url, "postgresql://u@/d?host=%s", directory); /* no such socket */
+        configure_two(second);
+        see_the_rest_without_the_first();
+        snprintf(engine.url, sizeof engine.url, "%s", first);
     }
     made_end();
     postgresql_stop(&other);

@@ -217,7 +217,7 @@ static void what_fails_at_everything_is_tried_less_and_less(void)
         CU_ASSERT_TRUE(markers[i] != NULL || notes.parked_count <= 1);
         CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
         standin_heal(rig.standin);
-        CU_ASSERT_TRUE(forward_mended(&rig.made.config)); /* what waits need not sit out its back-off */
+        CU_ASSERT_TRUE(forward_mended(&rig.made.config, NULL)); /* what waits need not sit out its back-off */
         rig_append(&rig, EVENTS, 1000, NULL);
         CU_ASSERT_TRUE(standin_wait_messages(rig.standin, EVENTS + 1, PATIENCE_MS));
         CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
@@ -250,7 +250,7 @@ static void asked_pause_of_one_lane_is_told_and_ended(void)
         rig_notes(&rig, &notes);
     CU_ASSERT_PTR_NOT_NULL(strstr(notes.reason, "slower"));
     CU_ASSERT_TRUE(notes.next_ms > clock_unix_ms());
-    CU_ASSERT_TRUE(forward_mended(&rig.made.config));
+    CU_ASSERT_TRUE(forward_mended(&rig.made.config, NULL));
     queue_wake(rig.queue);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, count, PATIENCE_MS));
     rig_end(&rig);

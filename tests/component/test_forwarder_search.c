@@ -137,7 +137,7 @@ static void tell_mended(struct rig *rig)
     struct error why;
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_TRUE(forward_mended(&rig->made.config));
+    CU_ASSERT_TRUE(forward_mended(&rig->made.config, NULL));
     queue_wake(queue);
     queue_close(queue);
 }

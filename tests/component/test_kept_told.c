@@ -143,7 +143,7 @@ static void what_shall_be_tried_is_known_to_all(void)
     path_join(path, states[1], "told/mended");
     CU_ASSERT_EQUAL(stat(path, &file), -1);
     int64_t failed_ms = clock_unix_ms();
-    CU_ASSERT_TRUE(forward_mended(&machines[0]));
+    CU_ASSERT_TRUE(forward_mended(&machines[0], NULL));
     struct kept *other = kept_open(&machines[1], &why);
     CU_ASSERT_TRUE(kept_look(other, &why));
     kept_close(other);

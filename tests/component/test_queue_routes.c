@@ -240,6 +240,7 @@ static void what_is_away_is_told_and_hides_nothing_of_the_others(void)
     struct error why = {0};
     struct buffer metrics = {0};
     struct finding finding;
+    char words[REPORT_SIZE];
     struct queue *queue = open_new(), *looks = queue_rig_open(&made);
     queue_rig_append(queue, "one", "a");
     queue_rig_append(queue, "two", "b");
@@ -254,10 +255,20 @@ static void what_is_away_is_told_and_hides_nothing_of_the_others(void)
     CU_ASSERT_EQUAL(finding_judge(FINDING_QUEUE_PARTLY_BROKEN, facts, NULL, &finding), FINDING_FOUND);
     CU_ASSERT_PTR_NOT_NULL(strstr(finding.sentence, "source two has a queue that cannot be used: the database of "));
     CU_ASSERT_EQUAL(finding_judge(FINDING_EVENTS_WAIT, facts, &facts->source[1], NULL), FINDING_UNKNOWN);
+    for (size_t i = 0; i < 2; i++)
+        facts->source[i].signature = SIGNED_NEVER; /* keys were never read here */
+    CU_ASSERT_TRUE(findings_judge(facts));
+    CU_ASSERT_NOT_EQUAL(report_severity(facts, &facts->source[0]), SEVERITY_BAD);
+    CU_ASSERT_PTR_NULL(strstr(report_words(facts, &facts->source[0], words), "cannot be used"));
+    CU_ASSERT_EQUAL(report_severity(facts, &facts->source[1]), SEVERITY_BAD);
+    CU_ASSERT_EQUAL(strncmp(report_words(facts, &facts->source[1], words), "Its queue cannot be used: the data", 34),
+                    0);
     metrics_write(&metrics, facts, false);
     buffer_append(&metrics, "", 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(metrics.data);
     CU_ASSERT_PTR_NOT_NULL(strstr(metrics.data, "waiting_events{source=\"one\"} 1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(metrics.data, "source_queue_up{source=\"one\"} 1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(metrics.data, "source_queue_up{source=\"two\"} 0\n"));
     CU_ASSERT_PTR_NULL(strstr(metrics.data, "waiting_events{source=\"two\"}"));
     CU_ASSERT_TRUE(queue_probe(looks, true, &why));
     buffer_free(&metrics);

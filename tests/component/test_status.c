@@ -309,6 +309,7 @@ static void test_without_a_durable_queue(void)
     struct status *good = rig.status;
     struct telemetry own = {counters_open(NULL, names, 2, &why), recent_open(NULL), NULL};
     rig.made.config.queue = QUEUE_NONE;
+    rig.made.config.state_dir = NULL; /* what is in its queue.db would be told */
     rig.status = status_new(&rig.made.config);
     status_attach(rig.status, &own);
     counters_accepted(counters_of(own.counters, "one"), 700, clock_unix_ms());
@@ -325,6 +326,7 @@ static void test_without_a_durable_queue(void)
     counters_close(own.counters);
     recent_close(own.recent);
     rig.made.config.queue = QUEUE_SQLITE;
+    rig.made.config.state_dir = rig.state;
     rig.status = good;
 }
 

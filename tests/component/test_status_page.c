@@ -68,6 +68,7 @@ static void test_before_the_first_event(void)
 {
     struct status *good = rig.status;
     rig.made.config.queue = QUEUE_NONE;
+    rig.made.config.state_dir = NULL; /* what is in its queue.db would be told */
     rig.status = status_new(&rig.made.config);
     CU_ASSERT_EQUAL(get(""), 200);
     CU_ASSERT_TRUE(shows("role=\"status\">Waiting for the first event</p>"));
@@ -77,6 +78,7 @@ static void test_before_the_first_event(void)
     CU_ASSERT_TRUE(shows("closecrm.fcgi subscribe --source one --url http://example.com/closecrm/one<"));
     status_free(rig.status);
     rig.made.config.queue = QUEUE_SQLITE;
+    rig.made.config.state_dir = rig.state;
     rig.status = good;
 }
 

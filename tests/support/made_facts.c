@@ -283,6 +283,37 @@ static void not_know_what_is_left_behind(struct made_facts *made)
     error_set(&made->facts.elsewhere.why, "cannot lock /srv/old/open.lock: Permission denied");
 }
 
+static void leave_queue_behind(struct made_facts *made)
+{
+    made->configured.config.queue = QUEUE_POSTGRESQL;
+    made->facts.behind.waiting = 5;
+    made->facts.behind.dead = 4;
+}
+
+static void leave_letters_behind(struct made_facts *made)
+{
+    made->configured.config.queue = QUEUE_NONE;
+    made->facts.behind.dead = 14;
+}
+
+static void not_know_what_the_queue_has(struct made_facts *made)
+{
+    made->configured.config.queue = QUEUE_POSTGRESQL;
+    error_set(&made->facts.behind.why, "cannot lock /var/lib/closecrm/open.lock: Permission denied");
+}
+
+static void leave_database_behind(struct made_facts *made)
+{
+    made->facts.behind.databases = 1;
+    memcpy(made->facts.behind.database, "in PostgreSQL, database events on db.example.com", 49);
+}
+
+static void leave_databases_behind(struct made_facts *made)
+{
+    leave_database_behind(made);
+    made->facts.behind.databases = 3;
+}
+
 static void share_state(struct made_facts *made)
 {
     memcpy(made->facts.other, "/srv/second.conf", 17);
@@ -377,6 +408,11 @@ static const struct situation situations[] = {
     {"events wait in an earlier state directory", leave_state_behind},
     {"dead letters and keys are in an earlier state directory", leave_state_with_keys_behind},
     {"what is in an earlier state directory cannot be told", not_know_what_is_left_behind},
+    {"the queue was sqlite before", leave_queue_behind},
+    {"the queue was sqlite before, and dead letters are kept", leave_letters_behind},
+    {"the queue was sqlite before, and cannot be looked into", not_know_what_the_queue_has},
+    {"the queue was postgresql before", leave_database_behind},
+    {"several databases were used before", leave_databases_behind},
     {"another configuration uses the state directory, too", share_state},
     {"cron stopped", forget_cron},
     {"cron never ran, and must", miss_cron},

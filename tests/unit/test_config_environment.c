@@ -74,7 +74,8 @@ static void environment_mistakes(void)
         {WHOLE, "CLOSECRM_SIGNATURE_KEY=12",
          "environment: CLOSECRM_SIGNATURE_KEY must be 64 hexadecimal digits, as Close gave it; this one has 2"},
         {WHOLE, "CLOSECRM_WRITE_KEY_FILE=key",
-         "environment: CLOSECRM_WRITE_KEY_FILE: ~/key: cannot be read: No such file or directory"},
+         "environment: CLOSECRM_WRITE_KEY_FILE names a file that is not there; its name is not shown, for it may be a "
+         "secret itself, which goes into that file"},
         {WHOLE, "CLOSECRM_QUEUE=postgresql://u:s3cr3t@h/d",
          "environment: CLOSECRM_QUEUE must be one of sqlite, none, postgresql, not an address (which is not shown, for "
          "a password may be in it): a database's goes into queue_url, with queue = postgresql"},

@@ -93,7 +93,7 @@ static void those_of_the_environment_too(void)
     char joined[4096];
     CU_ASSERT_FALSE(read_joined(URL KEY "max_body = 1\n", environment, joined, sizeof joined));
     CU_ASSERT_TRUE(same(joined, "~/closecrm.conf:3: max_body must be from 1K to 64M, not 1\n"
-                                "environment: CLOSECRM_LANES must be a whole number, not \"many\"\n"
+                                "environment: CLOSECRM_LANES must be a whole number\n"
                                 "environment: CLOSECRM_COLOUR is no key: unset it\n"));
 }
 

@@ -155,7 +155,10 @@ static void mistakes_in_secret_files(void)
         folder_remove(&folder);
     }
     CU_ASSERT_TRUE(refuses(WITH_FILE "write_key_file = more\n", NULL,
-                           AT "3: write_key_file: ~/keys: cannot be read: No such file or directory"));
+                           AT "3: write_key_file names a file that is not there; its name is not shown, for it may be "
+                              "a secret itself, which goes into that file"));
+    CU_ASSERT_TRUE(refuses(URL "write_key_file = ./keys\n", NULL,
+                           AT "2: write_key_file: ~/./keys: cannot be read: No such file or directory"));
 }
 
 void suite_config_files(void)

@@ -1,5 +1,7 @@
 /* The configuration: every mistake has its place, its reason and what to do, word by word as the user reads it. */
+#include "config/internal.h"
 #include "tests/suites.h"
+#include "tests/support/check.h"
 #include "tests/support/config_text.h"
 
 #include <stdio.h>
@@ -53,13 +55,14 @@ static void lines(void)
     check_all(mistakes, sizeof mistakes / sizeof *mistakes);
 }
 
+#define NOT_SHOWN "its name is not shown, for it may be a secret itself"
 #define POSTGRES "postgresql://USER:PASSWORD@HOST/DATABASE"
 #define PORT "has a port that is no number from 1 to 65535 (an IPv6 address stands in brackets, [::1]:5432)"
 
 static void values(void)
 {
     static const struct mistake mistakes[] = {
-        {"request_threads = many\n", AT "1: request_threads must be a whole number, not \"many\""},
+        {"request_threads = many\n", AT "1: request_threads must be a whole number"},
         {"request_threads = 0\n", AT "1: request_threads must be from 1 to 512, not 0"},
         {"request_threads = 513\n", AT "1: request_threads must be from 1 to 512, not 513"},
         {"lanes = 65\n", AT "1: lanes must be from 1 to 64, not 65"},
@@ -71,7 +74,7 @@ static void values(void)
         {"request_timeout = 13s\n", AT "1: request_timeout must be from 1s to 12s, not 13s"},
         {"dedupe_window = 99999999999999999999d\n",
          AT "1: dedupe_window must be from 1s to 3660d, not 99999999999999999999d"},
-        {"log_level = verbose\n", AT "1: log_level must be one of error, warn, info, debug, not \"verbose\""},
+        {"log_level = verbose\n", AT "1: log_level must be one of error, warn, info, debug"},
         {"queue_url = mysql://u:secret@h/d\n", AT "1: queue_url must be postgresql://USER:PASSWORD@HOST/DATABASE, in "
                                                   "one line and without blanks; %XX stands for "
                                                   "what has a meaning in addresses"},
@@ -128,8 +131,13 @@ static void values(void)
         {"queue_url = postgresql://u:p@h /d\n", AT "1: queue_url must be postgresql://USER:PASSWORD@HOST/DATABASE, in "
                                                    "one line and without blanks; %XX stands for what has a meaning in "
                                                    "addresses"},
-        {"queue = redis\n", AT "1: queue must be one of sqlite, none, postgresql, not \"redis\""},
-        {"ca_file = ca.pem\n", AT "1: ca_file names ~/ca.pem, which cannot be read: No such file or directory"},
+        {"queue = redis\n", AT "1: queue must be one of sqlite, none, postgresql"},
+        {"ca_file = ca.pem\n", AT "1: ca_file names a file that is not there; " NOT_SHOWN},
+        {"ca_file = ./ca.pem\n", AT "1: ca_file names ~/./ca.pem, which cannot be read: No such file or directory"},
+        {"queue = sqllite\n", AT "1: queue must be one of sqlite, none, postgresql, not \"sqllite\""},
+        {"log_level = Info\n", AT "1: log_level must be one of error, warn, info, debug"},
+        {"include = previous-data\n",
+         AT "1: include must be previous_data, changed_fields or both, not \"previous-data\""},
         {"ca_file = ~/ca.pem\n", AT "1: ca_file must be a path without ~, which only a shell understands"},
         {"keep = lead\n",
          AT "1: keep must name object type and action: \"lead\" would match nothing; did you mean \"lead.*\"?"},
@@ -137,12 +145,11 @@ static void values(void)
          AT "1: drop must name events like lead.updated, activity.email.* or *.deleted, not \"lead..x\""},
         {"remove = data.*\n", AT "1: remove must name members of an event like data.body_html, not \"data.*\""},
         {"remove = .data\n", AT "1: remove must name members of an event like data.body_html, not \".data\""},
-        {"include = previous_data, data\n",
-         AT "1: include must be previous_data, changed_fields or both, not \"data\""},
+        {"include = previous_data, data\n", AT "1: include must be previous_data, changed_fields or both"},
         {"traits = custom.cf_1, data.name\n",
          AT "1: traits must name custom fields of a lead like cf_a1b2, not \"data.name\""},
-        {"nul = drop\n", AT "1: nul must be one of replace, keep, not \"drop\""},
-        {"warehouse = yes\n", AT "1: warehouse must be one of columns, json, not \"yes\""},
+        {"nul = drop\n", AT "1: nul must be one of replace, keep"},
+        {"warehouse = yes\n", AT "1: warehouse must be one of columns, json"},
         {"data_plane_url = https://me:pass@h\n",
          AT "1: data_plane_url must not have a user or password in it: the write key goes into write_key"},
         {"write_key = \"abc\"\n", AT "1: write_key stands in quotes, which would be part of it: remove them"},
@@ -195,6 +202,35 @@ static void addresses_in_the_wrong_place(void)
          AT "1: alert_command must begin with the whole path of a program, such as /usr/local/bin/tell-me"},
     };
     check_all(mistakes, sizeof mistakes / sizeof *mistakes);
+}
+
+/* Whatever key it stands behind, as a value or as a file's name. */
+static void a_secret_in_the_wrong_line(void)
+{
+    static const char *const secrets[] = {"Tr0ub4dor&3!horse",
+                                          "api_4rV5x9Kq2BL7.3sWz",
+                                          "correcthorsebatterystaple",
+                                          "PASSWORDS",
+                                          "Passw0rd",
+                                          "26zDFnIvZpCgdlV0d2L3TDD0GLd",
+                                          "9c1d5e0b7a3f8e2d6c4b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e0d",
+                                          "8fKz/Qw+e1/3A==",
+                                          "file:///postgresql://u:Tr0ub4dor@h/d"};
+    size_t count;
+    const struct key *key = keys_all(&count);
+    for (; count > 0; count--, key++) {
+        for (size_t i = 0; i < (key->secret ? 2 : 1) * (sizeof secrets / sizeof *secrets); i++) {
+            char text[400];
+            struct error why = {0};
+            const char *secret = secrets[i % (sizeof secrets / sizeof *secrets)];
+            bool from_file = i >= sizeof secrets / sizeof *secrets;
+            snprintf(text, sizeof text, "%s%s = %s\nlanes = 0\n", key->name, from_file ? "_file" : "", secret);
+            CU_ASSERT_PTR_NULL(read_text(text, NULL, &why));
+            check(strstr(why.text, secret) == NULL && strstr(why.text, "Tr0ub4dor") == NULL, "it is not repeated: %s%s",
+                  text, why.text);
+            check(!from_file || strstr(why.text, "_file ") != NULL, "it is refused: %s%s", text, why.text);
+        }
+    }
 }
 
 static void a_value_and_its_file(void)
@@ -360,6 +396,7 @@ void suite_config_mistakes(void)
         {"in a line", lines},
         {"in a value", values},
         {"an address in the wrong place is not shown", addresses_in_the_wrong_place},
+        {"a secret in the wrong line is not repeated", a_secret_in_the_wrong_line},
         {"a value, and a file with it", a_value_and_its_file},
         {"in a section", sections},
         {"in the whole", whole},
