@@ -136,7 +136,7 @@ static struct migration_mark make_mark(const struct course *course, enum migrati
                                        const struct migration *other)
 {
     struct migration_mark mark = {.state = state, .number = number};
-    other->place(course->config, mark.place);
+    other->mark_place(course->config, mark.place);
     snprintf(mark.command, sizeof mark.command, "%s", course->to.engine->value);
     return mark;
 }
@@ -185,7 +185,7 @@ bool migrate_is_same_place(struct course *course, struct error *why)
 {
     char place[MIGRATION_PLACE];
     const struct migration_mark *mark = &local_side(course)->mark;
-    shared_side(course)->engine->place(course->config, place);
+    shared_side(course)->engine->mark_place(course->config, place);
     if (strcmp(mark->place, place) == 0)
         return true;
     error_set(

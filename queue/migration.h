@@ -122,6 +122,9 @@ struct migration {
     /* Where the queue is, for people, without a secret. */
     void (*place)(const struct config *config, char out[static MIGRATION_PLACE]);
 
+    /* The same for a mark, by which it is known again: also with what tells two servers of a machine apart. */
+    void (*mark_place)(const struct config *config, char out[static MIGRATION_PLACE]);
+
     /* Stores a mark, durably. NONE also ends what receiving needed, unless it has a number. After any other one no
      * other process has the queue open, or else it fails, and the mark is as before. What came with another number is
      * forgotten. */

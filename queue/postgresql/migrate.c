@@ -100,7 +100,7 @@ static bool is_missing(const char *words)
 }
 
 /* With the port, for servers of one machine may have databases of one name. */
-static void pg_side_place(const struct config *config, char out[static MIGRATION_PLACE])
+static void pg_mark_place(const struct config *config, char out[static MIGRATION_PLACE])
 {
     PQconninfoOption *options =
         config->queue_url == NULL || !libpq_load(NULL) ? NULL : PQconninfoParse(config->queue_url, NULL);
@@ -346,7 +346,8 @@ const struct migration postgresql_migration = {
     .value = "postgresql",
     .open = pg_side_open,
     .close = pg_side_close,
-    .place = pg_side_place,
+    .place = pg_place,
+    .mark_place = pg_mark_place,
     .mark = pg_side_mark,
     .set_mark = pg_side_set_mark,
     .empty = pg_side_empty,

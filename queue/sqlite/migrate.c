@@ -366,6 +366,7 @@ const struct migration sqlite_migration = {
     .open = sqlite_side_open,
     .close = sqlite_side_close,
     .place = sqlite_side_place,
+    .mark_place = sqlite_side_place,
     .mark = sqlite_side_mark,
     .set_mark = sqlite_side_set_mark,
     .empty = sqlite_side_empty,

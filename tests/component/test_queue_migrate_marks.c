@@ -102,7 +102,7 @@ static struct migration_mark mark_of(enum migration_state is, int64_t number, co
                                      bool to_database)
 {
     struct migration_mark mark = {.state = is, .number = is == MIGRATION_NONE ? 0 : number};
-    side->place(&made.config, mark.place);
+    side->mark_place(&made.config, mark.place);
     snprintf(mark.command, sizeof mark.command, "%s", to_database ? "postgresql" : "sqlite");
     return mark;
 }
