@@ -40,16 +40,6 @@ struct cron_run {
  * noted; where sources are in databases of their own, whose ids count each for itself, that of each source behind it,
  * in lines "ID SOURCE". ---- */
 
-static bool has_several_databases(const struct config *config)
-{
-    for (size_t i = 0; config->queue == QUEUE_POSTGRESQL && i < config->sources; i++) {
-        const char *url = config->source[i].queue_url;
-        if (url != NULL && (config->queue_url == NULL || strcmp(url, config->queue_url) != 0))
-            return true;
-    }
-    return false;
-}
-
 /* Up to which letter of a source was told, as this text has it. */
 static uint64_t letter_of(const char *noted, const char *source)
 {
@@ -86,14 +76,14 @@ static bool read_letters_of_sources(struct cron_run *run, struct facts *facts, s
 
 static bool read_new_letters(struct cron_run *run, struct facts *facts, struct queue *queue, struct error *why)
 {
-    return has_several_databases(run->config) ? read_letters_of_sources(run, facts, queue, why)
-                                              : facts_read_letters(facts, queue, NULL, &run->mark.letter, why);
+    return config_has_several_queues(run->config) ? read_letters_of_sources(run, facts, queue, why)
+                                                  : facts_read_letters(facts, queue, NULL, &run->mark.letter, why);
 }
 
 /* works: the queue could be used until now; why says why not. Returns the facts; NULL: memory is out. */
 static struct facts *look_for_problems(struct cron_run *run, bool works, struct error *why)
 {
-    bool looks = works || has_several_databases(run->config); /* some of them may answer: it says which do not */
+    bool looks = works || config_has_several_queues(run->config); /* some of them may answer: it says which do not */
     struct queue *queue = looks ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
     bool good = facts != NULL;

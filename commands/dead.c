@@ -287,8 +287,7 @@ int command_dead_list(int argc, char **argv)
             error_set(&why, "%zu of the %zu that were named are not there, or do not fit",
                       filter.id_count - filter.ids_found, filter.id_count);
         code = good && is_whole ? COMMAND_OK : session_failed(argv[0], &why);
-        if (filter.source == NULL) /* else its own queue was looked into */
-            code = session_missed(&session, argv[0], code);
+        code = session_missed(&session, argv[0], filter.source, code);
         session_close(&session);
     } else {
         code = session.code;
@@ -444,9 +443,7 @@ static int run_action(struct dead_work *work, int argc, char **argv)
         return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
     if (!session_open(&work->session, argv[0]))
         return work->session.code;
-    int code = act_on_letters(work, argv[0]);
-    if (work->filter.source == NULL) /* else its own queue was looked into */
-        code = session_missed(&work->session, argv[0], code);
+    int code = session_missed(&work->session, argv[0], work->filter.source, act_on_letters(work, argv[0]));
     session_close(&work->session);
     return code;
 }

@@ -227,7 +227,7 @@ int command_forget(int argc, char **argv)
         return options_wrong(argv[0], "which lead? Give its id: --lead lead_...");
     if (!session_open(&work.session, argv[0]))
         return work.session.code;
-    int code = session_missed(&work.session, argv[0], forget_lead(&work));
+    int code = session_missed(&work.session, argv[0], NULL, forget_lead(&work));
     free(work.events);
     session_close(&work.session);
     return code;

@@ -119,7 +119,7 @@ int command_queue_list(int argc, char **argv)
     if (good && !list.failed && !list.json && list.lines == 0)
         fputs("nothing waits\n", stderr);
     int code = !good ? session_failed(argv[0], &why) : list.failed ? COMMAND_FAILED : COMMAND_OK;
-    code = source != NULL ? code : session_missed(&list.session, argv[0], code);
+    code = session_missed(&list.session, argv[0], source, code);
     session_close(&list.session);
     return code;
 }

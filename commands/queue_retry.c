@@ -73,8 +73,8 @@ int command_queue_retry(int argc, char **argv)
         code = good ? COMMAND_OK : COMMAND_FAILED;
         if (!tell_forwarder(&session, only, &why))
             code = session_failed(argv[0], &why);
-        else if (only == NULL)
-            code = session_missed(&session, argv[0], code);
+        else
+            code = session_missed(&session, argv[0], name, code);
     }
     session_close(&session);
     return code;

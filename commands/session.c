@@ -291,10 +291,10 @@ bool session_open(struct session *session, const char *command)
     return give_up(session, command, &why);
 }
 
-int session_missed(const struct session *session, const char *command, int code)
+int session_missed(const struct session *session, const char *command, const char *source, int code)
 {
     struct error words;
-    if (session->queue == NULL || !queue_missed(session->queue, &words))
+    if (source != NULL || session->queue == NULL || !queue_missed(session->queue, &words))
         return code;
     fprintf(stderr, "%s: not looked into: %s\n", command, words.text);
     return code == COMMAND_OK ? COMMAND_FAILED : code;

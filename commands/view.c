@@ -319,7 +319,7 @@ int command_dead_show(int argc, char **argv)
     int found = queue_letters(session.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);
     if (found == 0 || (found > 0 && letters.at[0].id != id)) {
         error_set(&why, "there is no dead letter %" PRIu64 " (any more)", id);
-        session_missed(&session, argv[0], COMMAND_FAILED);
+        session_missed(&session, argv[0], NULL, COMMAND_FAILED);
         found = 0;
     }
     queue_close(session.queue); /* what is shown is a copy: the terminal may take its time */

@@ -193,6 +193,14 @@ const char *config_url_host(const char *url, char out[static URL_HOST]);
  * sent does not leave the machine. */
 bool config_host_is_loopback(const char *host);
 
+/* With queue = postgresql: the address of a source's queue, its own queue_url or else the top level's; "": neither. A
+ * secret. */
+const char *config_queue_url_of(const struct config *config, const struct source *source);
+
+/* Whether that is another one than the top level's, and whether any source's is. */
+bool config_has_own_queue(const struct config *config, const struct source *source);
+bool config_has_several_queues(const struct config *config);
+
 /* The first parameter of a queue_url, of those that PostgreSQL's documentation has, that is_known does not know; NULL:
  * none. What is returned is the documentation's word, not a part of the address, and may be told. */
 const char *config_queue_url_unknown(const char *url, bool (*is_known)(const char *name, const void *context),

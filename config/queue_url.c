@@ -411,3 +411,26 @@ static bool queue_url_parse(const struct key *key, const char *text, void *base,
 }
 
 const struct type type_queue_url = {"URL", false, false, queue_url_parse, secret_clear, NULL};
+
+/* ---- whose queue it is of ---- */
+
+const char *config_queue_url_of(const struct config *config, const struct source *source)
+{
+    const char *url = source->queue_url != NULL ? source->queue_url : config->queue_url;
+    return url == NULL ? "" : url;
+}
+
+bool config_has_own_queue(const struct config *config, const struct source *source)
+{
+    return source->queue_url != NULL &&
+           (config->queue_url == NULL || strcmp(source->queue_url, config->queue_url) != 0);
+}
+
+bool config_has_several_queues(const struct config *config)
+{
+    for (size_t i = 0; config->queue == QUEUE_POSTGRESQL && i < config->sources; i++) {
+        if (config_has_own_queue(config, &config->source[i]))
+            return true;
+    }
+    return false;
+}

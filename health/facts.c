@@ -67,12 +67,9 @@ static void look_whether_any_works(struct facts *facts)
         if (facts->source[i].away.text[0] == '\0')
             return;
     }
-    bool several = false;
-    for (size_t i = 0; i < facts->config->sources; i++)
-        several = several || facts->config->source[i].queue_url != NULL;
     facts->queue_works = false;
     facts->queue_why = facts->source[0].away;
-    if (several && facts->source[0].away.text[0] != '\0')
+    if (config_has_several_queues(facts->config) && facts->source[0].away.text[0] != '\0')
         error_prefix(&facts->queue_why, "source %.64s: ", facts->source[0].name);
 }
 

@@ -47,9 +47,9 @@ static bool is_configured(const struct config *config, const struct noted *noted
 #ifdef CLOSECRM_POSTGRESQL
     for (size_t i = 0; config->queue == QUEUE_POSTGRESQL && i < config->sources; i++) {
         struct config one = *config;
-        char name[NOTE_NAME], place[MIGRATION_PLACE], *own = config->source[i].queue_url;
-        one.queue_url = own != NULL ? own : config->queue_url;
-        one.is_of_route = own != NULL && (config->queue_url == NULL || strcmp(own, config->queue_url) != 0);
+        char name[NOTE_NAME], place[MIGRATION_PLACE];
+        one.is_of_route = config_has_own_queue(config, &config->source[i]);
+        one.queue_url = one.is_of_route ? config->source[i].queue_url : config->queue_url;
         postgresql_migration.place(&one, place);
         queue_note_name(&one, place, name);
         if (strcmp(name, noted->name) == 0)

@@ -400,7 +400,7 @@ static bool is_one_database(const struct config *config, struct error *why)
 {
     for (size_t i = 0; i < config->sources; i++) {
         const struct source *source = &config->source[i];
-        if (source->queue_url == NULL || strcmp(source->queue_url, config->queue_url) == 0)
+        if (!config_has_own_queue(config, source))
             continue;
         error_set(
             why,

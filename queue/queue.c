@@ -39,7 +39,7 @@ bool queue_try(const struct config *config, struct queue_setup *setup, bool *is_
     *is_there = true;
     if (!has_engine(config, why))
         return false;
-    if (routes_are_needed(config))
+    if (config_has_several_queues(config))
         return routes_try(config, setup, is_there, why);
     return engines[config->queue]->try == NULL || engines[config->queue]->try(config, setup, is_there, why);
 }
@@ -54,7 +54,7 @@ struct queue *queue_open(const struct config *config, struct error *why)
         return NULL;
     }
     queue->missed.text[0] = '\0';
-    queue->engine = routes_are_needed(config) ? &queue_engine_routes : engines[config->queue];
+    queue->engine = config_has_several_queues(config) ? &queue_engine_routes : engines[config->queue];
     queue->config = config;
     queue->state = queue->engine->open(config, why);
     if (queue->state == NULL) {

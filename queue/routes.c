@@ -8,22 +8,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const char *url_of(const struct config *config, const struct source *source)
-{
-    const char *url = source->queue_url != NULL ? source->queue_url : config->queue_url;
-    return url == NULL ? "" : url;
-}
-
-bool routes_are_needed(const struct config *config)
-{
-    for (size_t i = 0; config->queue == QUEUE_POSTGRESQL && i < config->sources; i++) {
-        const char *url = url_of(config, &config->source[i]);
-        if (config->queue_url == NULL || strcmp(url, config->queue_url) != 0)
-            return true;
-    }
-    return false;
-}
-
 /* It always has one; saying so spares checkers a doubt. */
 static bool is_at(const struct route *route, const char *url)
 {
@@ -33,7 +17,7 @@ static bool is_at(const struct route *route, const char *url)
 struct route *route_of(struct routes *routes, const char *source)
 {
     const struct source *found = config_source(routes->config, source);
-    const char *url = found == NULL ? NULL : url_of(routes->config, found);
+    const char *url = found == NULL ? NULL : config_queue_url_of(routes->config, found);
     for (size_t i = 0; url != NULL && i < routes->count; i++) {
         if (is_at(&routes->route[i], url))
             return &routes->route[i];
@@ -62,7 +46,7 @@ static bool add_route(struct routes *routes, const char *url)
     if (route->config.source == NULL)
         return false;
     for (size_t i = 0; i < config->sources; i++) {
-        if (strcmp(url_of(config, &config->source[i]), url) == 0)
+        if (strcmp(config_queue_url_of(config, &config->source[i]), url) == 0)
             route->config.source[sources++] = config->source[i];
     }
     route->config.sources = sources;
@@ -83,7 +67,7 @@ static bool add_routes(struct routes *routes, struct error *why)
     if (routes->route != NULL && config->queue_url != NULL)
         good = add_route(routes, config->queue_url);
     for (size_t i = 0; routes->route != NULL && good && i < config->sources; i++)
-        good = add_route(routes, url_of(config, &config->source[i]));
+        good = add_route(routes, config_queue_url_of(config, &config->source[i]));
     if (routes->route != NULL && good)
         return true;
     error_set(why, "out of memory");

@@ -44,9 +44,6 @@ struct routes {
     bool ending;
 };
 
-/* Whether a source's queue is elsewhere than that of the rest. */
-bool routes_are_needed(const struct config *config);
-
 /* The place of a source; of one that is not configured: the first one. */
 struct route *route_of(struct routes *routes, const char *source);
 

@@ -8,10 +8,10 @@
 
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/migrating.h"
 #include "tests/support/queue_filled.h"
 
 #define SETTLED QUEUE_FILLED_SETTLED
-#define KILLED 77
 #define RUNS 100
 
 static struct made_config made;
@@ -32,10 +32,7 @@ static int end(void)
 
 static void use_new(const char *name)
 {
-    made.config.queue = QUEUE_POSTGRESQL;
-    queue_rig_new(&engine, &made);
-    path_join(state, directory, name);
-    made.config.queue = QUEUE_SQLITE;
+    migrating_use_new(&engine, &made, directory, name, state);
 }
 
 static void fill(void)
@@ -50,34 +47,12 @@ static char *all_of_it(void)
 
 /* ---- moving ---- */
 
-static bool die_at_last(void *context, const struct migrated *done)
-{
-    int *steps = context;
-    (void)done;
-    if (--*steps == 0)
-        _exit(KILLED);
-    return true;
-}
+#define GIVE_UP MIGRATING_GIVE_UP
+#define KILLED MIGRATING_KILLED
 
-#define GIVE_UP QUEUE_NONE /* in the place of where to */
-
-/* In a child that dies after so many steps (0: lives). Returns its exit code. */
 static int move_in_child(enum queue_kind to, int steps)
 {
-    int status = -1;
-    pid_t child = fork();
-    if (child == 0) {
-        struct error why = {0};
-        struct migrated done;
-        const struct migrating watch = {die_at_last, &steps};
-        bool good = to == GIVE_UP ? queue_migrate_give_up(&made.config, false, &watch, &done, &why)
-                                  : queue_migrate(&made.config, to, &watch, &done, &why);
-        if (!good)
-            fprintf(stderr, "%s\n", why.text);
-        _exit(good ? 0 : 1);
-    }
-    CU_ASSERT_FATAL(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return migrating_in_child(&made, to, steps);
 }
 
 /* Neither queue is opened; each says what is going on. */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -13,9 +12,9 @@
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/commands_run.h"
+#include "tests/support/migrating.h"
 #include "tests/support/queue_filled.h"
 
-#define KILLED 77
 #define CLAIM_MS 20000
 
 static struct made_config made;
@@ -42,34 +41,15 @@ static void go(const char *machine)
 
 static void use_new(const char *machine)
 {
-    made.config.queue = QUEUE_POSTGRESQL;
-    queue_rig_new(&engine, &made);
-    go(machine);
-    made.config.queue = QUEUE_SQLITE;
-}
-
-static bool die_at_last(void *context, const struct migrated *done)
-{
-    int *steps = context;
-    (void)done;
-    if (--*steps == 0)
-        _exit(KILLED);
-    return true;
+    migrating_use_new(&engine, &made, directory, machine, state);
 }
 
 /* Returns whether it was, and had not ended before. */
 static bool move_is_killed(enum queue_kind to, int steps)
 {
-    int status = -1;
-    pid_t child = fork();
-    if (child == 0) {
-        struct error why = {0};
-        struct migrated done;
-        _exit(!queue_migrate(&made.config, to, &(struct migrating){die_at_last, &steps}, &done, &why));
-    }
-    CU_ASSERT_FATAL(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
-    CU_ASSERT_FATAL(WEXITSTATUS(status) == KILLED || WEXITSTATUS(status) == 0);
-    return WEXITSTATUS(status) == KILLED;
+    int code = migrating_in_child(&made, to, steps);
+    CU_ASSERT_FATAL(code == MIGRATING_KILLED || code == 0);
+    return code == MIGRATING_KILLED;
 }
 
 static void move_killed(enum queue_kind to, int steps)
