@@ -58,8 +58,8 @@ enum session_place {
 enum session_place session_become_owner(const struct config *config, struct error *why);
 
 /* Says on stderr which sources could not be looked into, where they have queues of their own. Returns code;
- * COMMAND_FAILED where it would be COMMAND_OK and there are such. source: the only one that was asked about, whose queue
- * was looked into; NULL: all were. Before session_close. */
+ * COMMAND_FAILED where it would be COMMAND_OK and there are such. source: the only one that was asked about, whose
+ * queue was looked into; NULL: all were. Before session_close. */
 int session_missed(const struct session *session, const char *command, const char *source, int code);
 
 /* Becomes the owner, for a command that may create a missing state directory as the running program would. Not root:
