@@ -218,6 +218,16 @@ static void run_once(struct cron_run *run, moment deadline)
     }
 }
 
+/* With queue = none nothing is to be done, but something may be left from before. */
+static void tell_what_is_left(struct cron_run *run)
+{
+    const char *directory = run->config->state_dir;
+    struct facts *facts = directory == NULL ? NULL : facts_gather(run->config, NULL, NULL, NULL, clock_unix_ms());
+    if (facts != NULL && findings_judge(facts))
+        cron_report_print(run->report, facts, directory);
+    facts_free(facts);
+}
+
 static bool read_seconds(const char *text, uint64_t *seconds)
 {
     *seconds = SECONDS_DEFAULT;
@@ -264,6 +274,8 @@ int command_cron(int argc, char **argv)
     struct cron_run run = {.config = config, .report = report};
     if (config->queue != QUEUE_NONE)
         run_once(&run, deadline);
+    else
+        tell_what_is_left(&run);
     bool good = cron_report_problems(report) == 0;
     cron_report_free(report);
     config_free(config);

@@ -417,7 +417,8 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     else if (id == FINDING_STATE_DIR_LEFT)
         name = facts->elsewhere.directory;
     else if (id == FINDING_QUEUE_NOT_USED)
-        name = facts->config->queue == QUEUE_NONE
+        name = facts->behind.why.text[0] != '\0' ? "see to that first"
+               : facts->config->queue == QUEUE_NONE
                    ? "set queue = sqlite until nothing is left there, which `closecrm.fcgi queue status` shows"
                    : "stop the program, then `closecrm.fcgi queue migrate --to postgresql`";
     finding->id = id;

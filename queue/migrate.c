@@ -3,7 +3,9 @@
  * left, then the new one is open.
  *
  * The state directory is marked first, and is the last to lose its mark: so of a database that is marked with a number
- * the other side is the state directory with that number, and nobody else's, on whichever machine. */
+ * the other side is the state directory with that number, and nobody else's, on whichever machine. A database that is
+ * opened meanwhile, for that machine is called gone, keeps the number for good: that machine finds it, whatever was
+ * done with the database since, and what had arrived stays on the side that was opened. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +86,7 @@ static bool move_part(struct course *course, const char *source, enum cargo_part
     const struct migration *from = course->from.engine, *to = course->to.engine;
     struct cargo *cargo = &course->cargo;
     struct cargo_place place;
-    if (!to->arrived(course->to.state, source, part, &place, why))
+    if (!to->arrived(course->to.state, &course->to.mark, source, part, &place, why))
         return false;
     for (;;) {
         cargo_clear(cargo);
@@ -94,7 +96,7 @@ static bool move_part(struct course *course, const char *source, enum cargo_part
         if (cargo->count == 0)
             return true;
         place = place_after(cargo, part, &place);
-        if (!to->write(course->to.state, source, part, cargo, &place, course->to.mark.letters, why))
+        if (!to->write(course->to.state, &course->to.mark, source, part, cargo, &place, why))
             return false;
         migrate_count_rows(course->done, part, cargo->count);
         if (!migrate_tell(course, why))
@@ -123,7 +125,7 @@ static bool count_arrived(struct course *course, const char *source, enum cargo_
     const struct migration *from = course->from.engine, *to = course->to.engine;
     struct cargo_place place;
     int64_t count = 0;
-    bool good = to->arrived(course->to.state, source, part, &place, why) &&
+    bool good = to->arrived(course->to.state, &course->to.mark, source, part, &place, why) &&
                 (place.id == 0 || from->count(course->from.state, source, part, &place, &count, why));
     migrate_count_rows(course->done, part, (size_t)(part == CARGO_KNOWN ? place.id : count));
     return good;
@@ -141,6 +143,15 @@ static struct migration_mark make_mark(const struct course *course, enum migrati
     return mark;
 }
 
+/* Where the numbers of dead letters begin that are to arrive: those are not given to any other. */
+static bool number_letters(struct course *course, int64_t *letters, struct error *why)
+{
+    int64_t count = 0;
+    const struct side *from = &course->from, *to = &course->to;
+    return to->engine->last_letter(to->state, letters, why) && from->engine->last_letter(from->state, &count, why) &&
+           (to->engine->reserve_letters == NULL || to->engine->reserve_letters(to->state, *letters + count, why));
+}
+
 /* Marks a side, and empties one that had left before. */
 static bool begin_side(struct course *course, struct side *side, int64_t number, struct error *why)
 {
@@ -149,9 +160,9 @@ static bool begin_side(struct course *course, struct side *side, int64_t number,
         return false;
     struct migration_mark mark = make_mark(course, receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES, number,
                                            receives ? course->from.engine : course->to.engine);
-    bool goes_on = receives && side->mark.number == number; /* it was opened meanwhile */
-    mark.letters = goes_on ? side->mark.letters : 0;
-    return (!receives || goes_on || side->engine->last_letter(side->state, &mark.letters, why)) &&
+    bool goes_on = receives && migrate_was_opened(course); /* only the rest follows */
+    mark.letters = goes_on ? course->opened.letters : 0;
+    return (!receives || goes_on || number_letters(course, &mark.letters, why)) &&
            migrate_set_mark(course, side, &mark, why);
 }
 
@@ -181,10 +192,37 @@ bool migrate_refuse_shared(struct course *course, struct error *why)
     return false;
 }
 
+bool migrate_tell_missing(struct course *course, struct error *why)
+{
+    if (why->kind == ERROR_MISSING && local_side(course)->mark.state == MIGRATION_LEFT)
+        error_prefix(why,
+                     "this queue was moved to that database. Only where that is gone for good, and what waits in it, "
+                     "move queue.db and what begins with queue.db- out of %.200s, and keep it: the program then begins "
+                     "a new queue here: ",
+                     course->config->state_dir);
+    return false;
+}
+
+bool migrate_ask_opened(struct course *course, struct error *why)
+{
+    const struct side *local = local_side(course), *shared = shared_side(course);
+    course->opened = no_mark;
+    return local->mark.number == 0 || shared->engine->opened(shared->state, local->mark.number, &course->opened, why);
+}
+
+bool migrate_was_opened(const struct course *course)
+{
+    return course->opened.number != 0;
+}
+
 bool migrate_is_same_place(struct course *course, struct error *why)
 {
     char place[MIGRATION_PLACE];
     const struct migration_mark *mark = &local_side(course)->mark;
+    if (!migrate_is_marked(local_side(course)) && mark->state != MIGRATION_ARRIVED)
+        return true;
+    if (migrate_was_opened(course) || shared_side(course)->mark.number == mark->number)
+        return true; /* it may have another name now */
     shared_side(course)->engine->mark_place(course->config, place);
     if (strcmp(mark->place, place) == 0)
         return true;
@@ -197,19 +235,22 @@ bool migrate_is_same_place(struct course *course, struct error *why)
     return false;
 }
 
-bool migrate_was_opened(struct course *course)
-{
-    const struct migration_mark *local = &local_side(course)->mark, *shared = &shared_side(course)->mark;
-    bool is_opened = shared->state == MIGRATION_NONE && local->state != MIGRATION_NONE && local->number != 0 &&
-                     shared->number == local->number;
-    return is_opened || (local->state == MIGRATION_LEAVES && local->letters == MIGRATION_OPENED);
-}
-
 static bool note_arrived(struct course *course, const char *source, enum cargo_part part, struct error *why)
 {
     struct cargo_place place;
-    bool good = course->to.engine->arrived(course->to.state, source, part, &place, why);
+    bool good = course->to.engine->arrived(course->to.state, &course->to.mark, source, part, &place, why);
     course->has_arrived = course->has_arrived || (good && place.id != 0 && part >= CARGO_LETTERS);
+    return good;
+}
+
+/* How many dead letters have arrived: their numbers are beyond the mark's. */
+static bool count_letters(const struct side *side, const char *source, int64_t *count, struct error *why)
+{
+    const struct cargo_place own = {.id = side->mark.letters}, all = {.id = INT64_MAX};
+    int64_t owned = 0;
+    bool good = side->engine->count(side->state, source, CARGO_LETTERS, &all, count, why) &&
+                side->engine->count(side->state, source, CARGO_LETTERS, &own, &owned, why);
+    *count -= owned;
     return good;
 }
 
@@ -220,12 +261,16 @@ static bool take_arrived(struct course *course, const char *source, enum cargo_p
     int64_t count = 0;
     if (part != CARGO_LETTERS && part != CARGO_EVENTS && part != CARGO_COUNTS)
         return true;
-    if (!side->engine->arrived(side->state, source, part, &place, why))
+    if (!side->engine->arrived(side->state, &side->mark, source, part, &place, why))
         return false;
     if (part == CARGO_EVENTS)
         memcpy(&count, place.key, sizeof count);
-    return place.id == 0 || (side->engine->take_back(side->state, source, part, count, side->mark.letters, why) &&
-                             migrate_tell(course, why));
+    if (part == CARGO_LETTERS && !count_letters(side, source, &count, why))
+        return false;
+    if (place.id == 0)
+        return true;
+    migrate_count_rows(course->done, part, (size_t)count);
+    return side->engine->take_back(side->state, &side->mark, source, part, count, why) && migrate_tell(course, why);
 }
 
 bool migrate_take_arrived(struct course *course, struct error *why)
@@ -256,15 +301,6 @@ bool migrate_has_nothing(struct course *course, struct error *why)
     return !course->has_arrived;
 }
 
-/* Nobody empties a database that has left before the queue is open where it went. */
-static bool may_empty(struct course *course, struct error *why)
-{
-    const struct migration_mark *mark = &shared_side(course)->mark;
-    bool may = mark->state != MIGRATION_LEFT || mark->letters == MIGRATION_OPENED ||
-               migration_reader(mark, course->config) == MIGRATION_HERE;
-    return may || migrate_refuse_shared(course, why);
-}
-
 static bool may_begin(struct course *course, struct side *local, struct side *shared, struct error *why)
 {
     bool receives = local == &course->to, has_left = local->mark.state == MIGRATION_LEFT && !receives;
@@ -275,25 +311,18 @@ static bool may_begin(struct course *course, struct side *local, struct side *sh
         migration_words(&local->mark, MIGRATION_OWN, why);
         return false;
     }
-    if (migrate_is_marked(local) && !migrate_is_same_place(course, why))
+    if (local->mark.state == MIGRATION_LEAVES && local->mark.letters == MIGRATION_LETS_GO) {
+        error_set(why, "it was begun to give that up: `closecrm.fcgi queue migrate --give-up` goes on");
         return false;
-    if (receives && local->mark.state == MIGRATION_RECEIVES && !migrate_was_opened(course))
+    }
+    if (receives && local->mark.state == MIGRATION_RECEIVES)
         return migrate_has_nothing(course, why);
-    if (!receives && local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course)) {
+    if (local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course)) {
         error_set(why, "the database was opened on another machine, and what came from there is delivered from there: "
                        "`closecrm.fcgi queue migrate --give-up` removes it here again");
         return false;
     }
-    return receives || may_empty(course, why);
-}
-
-/* The database was opened where this machine was called gone, and what had arrived there may be delivered: only the
- * rest follows it. */
-static bool note_opened(struct course *course, struct side *local, struct error *why)
-{
-    struct migration_mark opened = local->mark;
-    opened.letters = MIGRATION_OPENED;
-    return migrate_set_mark(course, local, &opened, why);
+    return true;
 }
 
 static bool begin(struct course *course, struct error *why)
@@ -302,11 +331,6 @@ static bool begin(struct course *course, struct error *why)
     if (migrate_is_begun(course))
         return true;
     if (!may_begin(course, local, shared, why))
-        return false;
-    bool opened = migrate_was_opened(course);
-    if (opened && local->mark.state == MIGRATION_RECEIVES && !migrate_take_arrived(course, why))
-        return false;
-    if (opened && local->mark.state == MIGRATION_LEAVES && !note_opened(course, local, why))
         return false;
     int64_t number = local->mark.number;
     if (!migrate_is_marked(local) && getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
@@ -320,15 +344,6 @@ static bool begin(struct course *course, struct error *why)
 
 /* ---- ending ---- */
 
-/* From now on the database may be emptied for another queue. Where that cannot be noted it is refused until a later
- * call notes it. */
-static void note_open(struct course *course, struct side *shared)
-{
-    struct migration_mark left = shared->mark;
-    left.letters = MIGRATION_OPENED;
-    migrate_set_mark(course, shared, &left, NULL);
-}
-
 /* After it the new queue may be opened. */
 static bool finish(struct course *course, struct error *why)
 {
@@ -341,11 +356,7 @@ static bool finish(struct course *course, struct error *why)
         return false;
     if (course->from.mark.state != MIGRATION_LEFT && !migrate_set_mark(course, &course->from, &left, why))
         return false;
-    if (!migrate_set_mark(course, &course->to, &no_mark, why))
-        return false;
-    if (to_local)
-        note_open(course, &course->from);
-    return true;
+    return migrate_set_mark(course, &course->to, &no_mark, why);
 }
 
 /* The database's queue has left, to another machine or with a migration that is over: this machine's own is open, an
@@ -360,26 +371,53 @@ static bool open_own(struct course *course, struct error *why)
         return false;
     if (state == MIGRATION_RECEIVES && !migrate_set_mark(course, local, &no_mark, why))
         return false;
-    bool is_here = state == MIGRATION_NONE && migration_reader(&shared->mark, course->config) == MIGRATION_HERE;
-    if (is_here && shared->mark.letters != MIGRATION_OPENED)
-        note_open(course, shared);
-    course->done->is_elsewhere = !is_here;
+    course->done->is_elsewhere =
+        state != MIGRATION_NONE || migration_reader(&shared->mark, course->config) != MIGRATION_HERE;
     course->done->was_done = true;
     snprintf(course->done->to, sizeof course->done->to, "%s", shared->mark.place);
     return true;
 }
 
+/* Whether the state directory's queue is in the database that queue_url names, as far as it can be told. */
+static bool has_left_to_there(struct course *course, struct error *why)
+{
+    char place[MIGRATION_PLACE];
+    const char *now = course->from.mark.place;
+    course->to.engine->mark_place(course->config, place);
+    if (strcmp(now, place) == 0)
+        return true;
+    error_set(
+        why,
+        "this queue was moved: it is %.150s now, and queue_url names the one %.150s: set it back. To use that one "
+        "instead nothing is to be moved: set queue = postgresql",
+        now, place);
+    return false;
+}
+
+/* What came from the database is delivered from there: all of it comes again, with what followed. */
+static bool take_opened(struct course *course, struct error *why)
+{
+    bool good = migrate_take_arrived(course, why);
+    *course->done = (struct migrated){.holds = course->done->holds};
+    course->from.engine->place(course->config, course->done->from);
+    course->to.engine->place(course->config, course->done->to);
+    course->opened = no_mark;
+    return good;
+}
+
 static bool migrate(struct course *course, struct error *why)
 {
     struct side *from = &course->from, *to = &course->to;
-    if (!migrate_open_side(from, course->config, why) || !migrate_open_side(to, course->config, why))
+    if (!migrate_open_side(local_side(course), course->config, why))
+        return false;
+    if (!migrate_open_side(shared_side(course), course->config, why))
+        return migrate_tell_missing(course, why);
+    if (!migrate_ask_opened(course, why) || !migrate_is_same_place(course, why))
+        return false;
+    bool came = to->mark.state == MIGRATION_RECEIVES || to->mark.state == MIGRATION_ARRIVED;
+    if (to == local_side(course) && came && migrate_was_opened(course) && !take_opened(course, why))
         return false;
     bool left = from->mark.state == MIGRATION_LEFT, arrived = to->mark.state == MIGRATION_ARRIVED;
-    if (arrived && migrate_was_opened(course)) {
-        if (!migrate_take_arrived(course, why))
-            return false;
-        arrived = false;
-    }
     if (arrived && !migrate_is_begun(course)) { /* the database has another queue by now */
         course->done->was_done = true;
         return migrate_set_mark(course, to, &no_mark, why);
@@ -387,6 +425,8 @@ static bool migrate(struct course *course, struct error *why)
     if (left && from->engine != &sqlite_migration && !migrate_is_begun(course) && to->mark.state != MIGRATION_LEAVES)
         return open_own(course, why);
     if (left && to->mark.state == MIGRATION_NONE) {
+        if (!has_left_to_there(course, why))
+            return false;
         course->done->was_done = true;
         snprintf(course->done->to, sizeof course->done->to, "%s", from->mark.place);
         return true;
@@ -430,6 +470,9 @@ static bool with_both(struct course *course, const struct config *config, enum q
     course->to.engine->place(config, done->to);
     done->holds = to;
     bool good = act(course, why);
+    const struct side *shared = shared_side(course);
+    if (good && done->holds == QUEUE_POSTGRESQL && shared->state != NULL)
+        shared->engine->note(shared->state);
     cargo_free(&course->cargo);
     close_side(&course->to);
     close_side(&course->from);

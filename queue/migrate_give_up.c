@@ -26,7 +26,7 @@ static bool take_counts_back(struct course *course, const char *source, const st
             cargo->at[kept++] = row;
     }
     cargo->count = kept;
-    return to->write(course->to.state, source, CARGO_COUNTS, cargo, &none, 0, why);
+    return to->write(course->to.state, &course->to.mark, source, CARGO_COUNTS, cargo, &none, why);
 }
 
 /* Identities stay: what was delivered was delivered. */
@@ -37,15 +37,14 @@ static bool take_part_back(struct course *course, const char *source, enum cargo
     int64_t count = 0;
     if (part != CARGO_COUNTS && part != CARGO_EVENTS && part != CARGO_LETTERS)
         return true;
-    if (!to->arrived(course->to.state, source, part, &place, why))
+    if (!to->arrived(course->to.state, &course->to.mark, source, part, &place, why))
         return false;
     if (place.id == 0)
         return true;
     if (!from->count(course->from.state, source, part, &place, &count, why))
         return false;
-    bool good = part == CARGO_COUNTS
-                    ? take_counts_back(course, source, &place, why)
-                    : to->take_back(course->to.state, source, part, count, course->to.mark.letters, why);
+    bool good = part == CARGO_COUNTS ? take_counts_back(course, source, &place, why)
+                                     : to->take_back(course->to.state, &course->to.mark, source, part, count, why);
     migrate_count_rows(course->done, part, (size_t)count);
     return good && migrate_tell(course, why);
 }
@@ -89,7 +88,7 @@ static bool count_there(struct course *course, const char *source, enum cargo_pa
     return true;
 }
 
-/* Opens the side `from` as it is, for the other one is gone for good. */
+/* Opens the side `from` as it is, for the other one is gone for good; a database keeps whose it was. */
 static bool open_as_it_is(struct course *course, struct error *why)
 {
     struct side *side = &course->from;
@@ -104,21 +103,46 @@ static bool open_as_it_is(struct course *course, struct error *why)
     return migrate_set_mark(course, side, &open, why) && migrate_each_part(course, count_there, why);
 }
 
+/* What had arrived in the database stays there: also dead letters, and what was counted. */
+static bool let_part_go(struct course *course, const char *source, enum cargo_part part, struct error *why)
+{
+    const struct side *local = local_side(course), *shared = shared_side(course);
+    struct cargo_place place;
+    int64_t count = 0;
+    if (!shared->engine->arrived(shared->state, &course->opened, source, part, &place, why))
+        return false;
+    if (place.id == 0 || part < CARGO_LETTERS)
+        return true;
+    if (!local->engine->count(local->state, source, part, &place, &count, why))
+        return false;
+    migrate_count_rows(course->done, part, (size_t)count);
+    return local->engine->let_go(local->state, source, part, &place, why) && migrate_tell(course, why);
+}
+
+/* The database was opened while this machine was called gone, and what had arrived on either side is delivered from
+ * there: the rest of this one's is its own. */
+static bool let_go(struct course *course, struct error *why)
+{
+    const struct migration_mark none = {.state = MIGRATION_NONE};
+    struct side *local = local_side(course), *shared = shared_side(course);
+    struct migration_mark leaves = local->mark;
+    bool goes_on = migrate_is_begun(course); /* more of it was being brought there */
+    leaves.state = MIGRATION_LEAVES;
+    leaves.letters = MIGRATION_LETS_GO; /* only part of it could be brought from now on */
+    name_places(course, local, shared);
+    if (local->mark.state == MIGRATION_RECEIVES || local->mark.state == MIGRATION_ARRIVED)
+        return migrate_take_arrived(course, why);
+    return (local->mark.letters == MIGRATION_LETS_GO || migrate_set_mark(course, local, &leaves, why)) &&
+           (!goes_on || migrate_set_mark(course, shared, &course->opened, why)) &&
+           migrate_each_part(course, let_part_go, why) && migrate_set_mark(course, local, &none, why);
+}
+
 /* The state directory's half of one that has not begun in the database, or was given up there. */
 static bool end_local(struct course *course, struct side *local, struct error *why)
 {
-    if (!migrate_is_same_place(course, why)) {
-        if (!course->gone)
-            return false;
-        if (local == &course->to)
-            turn(course);
-        return open_as_it_is(course, why);
-    }
     struct side *shared = shared_side(course);
     bool local_stays = local->mark.state == MIGRATION_LEAVES || shared->mark.state != MIGRATION_NONE;
     name_places(course, local_stays ? local : shared, local_stays ? shared : local);
-    if (local->mark.state != MIGRATION_LEAVES && migrate_was_opened(course))
-        return migrate_take_arrived(course, why);
     return (local->mark.state != MIGRATION_RECEIVES || migrate_has_nothing(course, why)) &&
            migrate_set_mark(course, local, &(struct migration_mark){.state = MIGRATION_NONE}, why);
 }
@@ -126,10 +150,8 @@ static bool end_local(struct course *course, struct side *local, struct error *w
 /* Of a database whose other side is on another machine, or was. */
 static bool end_shared(struct course *course, struct side *shared, struct error *why)
 {
-    bool is_open =
-        shared->mark.state == MIGRATION_LEFT &&
-        (shared->mark.letters == MIGRATION_OPENED || migration_reader(&shared->mark, course->config) == MIGRATION_HERE);
-    return course->gone && !is_open ? open_as_it_is(course, why) : migrate_refuse_shared(course, why);
+    bool has_left = shared->mark.state == MIGRATION_LEFT;
+    return course->gone && !has_left ? open_as_it_is(course, why) : migrate_refuse_shared(course, why);
 }
 
 static bool is_nothing(const struct side *local, struct error *why)
@@ -150,8 +172,7 @@ static bool give_up_half(struct course *course, struct error *why)
     if (course->to.engine != &sqlite_migration)
         turn(course);
     struct side *local = &course->to, *shared = &course->from;
-    bool has_arrived = local->mark.state == MIGRATION_ARRIVED && migrate_was_opened(course);
-    if (migrate_is_marked(local) || has_arrived)
+    if (migrate_is_marked(local))
         return end_local(course, local, why);
     if (migrate_is_marked(shared) || shared->mark.state == MIGRATION_LEFT)
         return end_shared(course, shared, why);
@@ -170,6 +191,7 @@ static bool give_up_alone(struct course *course, struct side *local, struct erro
     return false;
 }
 
+/* The side `from` is the state directory at first. */
 bool migrate_give_up(struct course *course, struct error *why)
 {
     struct side *local = local_side(course);
@@ -177,13 +199,15 @@ bool migrate_give_up(struct course *course, struct error *why)
         return false;
     if (!migrate_open_side(shared_side(course), course->config, why)) {
         bool is_half = migrate_is_marked(local) || local->mark.state == MIGRATION_ARRIVED;
-        return why->kind == ERROR_MISSING && is_half && give_up_alone(course, local, why);
+        return why->kind == ERROR_MISSING && is_half ? give_up_alone(course, local, why)
+                                                     : migrate_tell_missing(course, why);
     }
-    if (local->mark.state == MIGRATION_LEAVES && migrate_was_opened(course) && migrate_is_same_place(course, NULL)) {
-        error_set(why, "the database was opened on another machine, and what had arrived there is delivered from "
-                       "there: `closecrm.fcgi queue migrate --to postgresql` brings the rest");
+    if (!migrate_ask_opened(course, why))
         return false;
-    }
+    if (!migrate_is_same_place(course, why))
+        return course->gone && open_as_it_is(course, why);
+    if (migrate_was_opened(course) && (local->mark.state != MIGRATION_LEFT || migrate_is_begun(course)))
+        return let_go(course, why);
     if (!migrate_is_begun(course))
         turn(course);
     if (!migrate_is_begun(course))

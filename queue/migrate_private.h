@@ -13,6 +13,7 @@ struct side {
 
 struct course {
     struct side from, to;
+    struct migration_mark opened; /* what the database keeps of the state directory's migration */
     const struct config *config;
     const struct migrating *watch;
     struct migrated *done;
@@ -56,11 +57,18 @@ bool migrate_is_begun(const struct course *course);
 /* Says what the database's mark says to this machine. Returns false. */
 bool migrate_refuse_shared(struct course *course, struct error *why);
 
-/* Whether queue_url names the database that the state directory's mark is about, as far as it can be told. */
-bool migrate_is_same_place(struct course *course, struct error *why);
+/* The database cannot be opened, for why: adds what to do where the queue was moved to it. Returns false. */
+bool migrate_tell_missing(struct course *course, struct error *why);
 
-/* Whether another machine has opened the database, which the state directory's mark is about (MIGRATION_OPENED). */
-bool migrate_was_opened(struct course *course);
+/* Asks the database what it keeps of the state directory's migration. */
+bool migrate_ask_opened(struct course *course, struct error *why);
+
+/* Whether another machine has opened the database, which the state directory's mark is about. */
+bool migrate_was_opened(const struct course *course);
+
+/* Whether queue_url names the database that the state directory's mark is about, as far as it can be told; also where
+ * there is no mark that is about one. */
+bool migrate_is_same_place(struct course *course, struct error *why);
 
 /* Of a state directory that receives, or has received, from a database that was opened then: removes what came from
  * there, but for identities, and the mark. */

@@ -82,15 +82,18 @@ enum migration_state {
 };
 
 #define MIGRATION_PLACE 320
-#define MIGRATION_OPENED 1 /* of LEFT: the other queue is open. Of LEAVES: was, and this one may not come back */
+
+/* In the place of `letters`, of LEAVES: it is given up, and what has arrived is removed here. */
+#define MIGRATION_LETS_GO 2
 
 /* What stands in a queue that is moved. Engines store it where each process finds it that opens the queue, and which
- * then refuses, by migration_words; also one of a release that does not know of it. A database that was opened where
- * the other side was called gone has NONE with that side's number: should it come back, it goes on. */
+ * then refuses, by migration_words; also one of a release that does not know of it. A database that was opened while
+ * the other side was called gone keeps NONE with that side's number for good, beside any mark that follows, and how far
+ * that side's rows had come: should it come back, it learns that they are not its own any more. */
 struct migration_mark {
     enum migration_state state;
     int64_t number;              /* the same on both sides, random */
-    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; else 0, or MIGRATION_OPENED */
+    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; else 0, or LETS_GO */
     char place[MIGRATION_PLACE]; /* the other side, for people */
     char command[16];            /* the value of `queue migrate --to` that it was called with */
 };
@@ -125,36 +128,54 @@ struct migration {
     /* The same for a mark, by which it is known again: also with what tells two servers of a machine apart. */
     void (*mark_place)(const struct config *config, char out[static MIGRATION_PLACE]);
 
-    /* Stores a mark, durably. NONE also ends what receiving needed, unless it has a number. After any other one no
-     * other process has the queue open, or else it fails, and the mark is as before. What came with another number is
-     * forgotten. */
+    /* Stores a mark, durably. NONE also ends what receiving needed, unless it has a number, which is kept for good.
+     * After any other one no other process has the queue open, or else it fails, and the mark is as before. What came
+     * with another number is forgotten, unless that is kept. */
     bool (*mark)(void *state, struct migration_mark *mark, struct error *why);
     bool (*set_mark)(void *state, const struct migration_mark *mark, struct error *why);
+
+    /* Of a database: finds what is kept of the migration with that number (not 0); all zero: nothing. */
+    bool (*opened)(void *state, int64_t number, struct migration_mark *mark, struct error *why);
+
+    /* Of a database: notes in the state directory that it works with this one; where that cannot be done it is logged.
+     */
+    void (*note)(void *state);
 
     /* Empties a queue that has left: what came later is where it went. Its mark is gone then. */
     bool (*empty)(void *state, struct error *why);
     bool (*last_letter)(void *state, int64_t *number, struct error *why);
+
+    /* From now on new dead letters have numbers beyond this one: those up to it are to arrive, and the queue may be
+     * opened before they have. NULL: a state directory, which never is. */
+    bool (*reserve_letters)(void *state, int64_t number, struct error *why);
 
     bool (*names)(void *state, struct strings *names, struct error *why);
 
     /* Reads the rows of a part that follow a place; none: that was the last. */
     bool (*read)(void *state, const char *source, enum cargo_part part, const struct cargo_place *after,
                  struct cargo *cargo, struct error *why);
-    bool (*arrived)(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                    struct error *why);
 
-    /* Adds rows, and notes the place, in one transaction. letters: is added to the numbers of dead letters. */
-    bool (*write)(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                  const struct cargo_place *place, int64_t letters, struct error *why);
+    /* How far a part has arrived with a mark's number. */
+    bool (*arrived)(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                    struct cargo_place *place, struct error *why);
+
+    /* Adds rows, and notes the place under the mark's number, in one transaction. */
+    bool (*write)(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                  const struct cargo *cargo, const struct cargo_place *place, struct error *why);
 
     /* How many rows there are up to a place; 0 of a part whose place says it, and of counts. */
     bool (*count)(void *state, const char *source, enum cargo_part part, const struct cargo_place *last, int64_t *count,
                   struct error *why);
 
     /* Of a queue that receives: removes what has arrived of a part, and its place, in one transaction: the last `count`
-     * events, or the dead letters whose numbers are beyond `letters`; of a state directory also the counts. */
-    bool (*take_back)(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
-                      struct error *why);
+     * events, or the dead letters whose numbers are beyond the mark's; of a state directory also the counts. */
+    bool (*take_back)(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                      int64_t count, struct error *why);
+
+    /* Of a queue that leaves: removes the rows of a part up to a place, which stay where they arrived, in one
+     * transaction. Called again it changes nothing. Only of a state directory. */
+    bool (*let_go)(void *state, const char *source, enum cargo_part part, const struct cargo_place *place,
+                   struct error *why);
 };
 
 extern const struct migration sqlite_migration;

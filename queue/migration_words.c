@@ -25,8 +25,7 @@ static const char *shorten(const char *place, char out[static PLACE_TOLD + 1])
     return out;
 }
 
-static void left_words(const struct migration_mark *mark, enum migration_reader reader, const char *place,
-                       struct error *why)
+static void left_words(enum migration_reader reader, const char *place, struct error *why)
 {
     if (reader == MIGRATION_OWN)
         error_set(why,
@@ -38,17 +37,11 @@ static void left_words(const struct migration_mark *mark, enum migration_reader 
                   "this queue was moved: it is %s now, which is here. Set queue = sqlite; to bring it back: "
                   "`closecrm.fcgi queue migrate --to postgresql`",
                   place);
-    else if (mark->letters == MIGRATION_OPENED)
+    else
         error_set(why,
                   "this queue was moved: it is %s now, and no other machine can use it there: let Close's address lead "
                   "to that one. To bring it back: on that machine `queue migrate --to postgresql`. To have a queue of "
                   "this machine's own beside it: `closecrm.fcgi queue migrate --to sqlite`",
-                  place);
-    else
-        error_set(why,
-                  "this queue was moved: it is %s now, where that has not been ended: on that machine `queue migrate "
-                  "--to sqlite` ends it. Only where that machine is gone for good: `closecrm.fcgi queue migrate "
-                  "--give-up --gone` opens what was moved as it was here",
                   place);
 }
 
@@ -80,7 +73,7 @@ void migration_words(const struct migration_mark *mark, enum migration_reader re
     char place[PLACE_TOLD + 1];
     shorten(mark->place, place);
     if (mark->state == MIGRATION_LEFT)
-        left_words(mark, reader, place, why);
+        left_words(reader, place, why);
     else if (mark->state != MIGRATION_NONE)
         begun_words(mark, reader, place, why);
 }

@@ -271,16 +271,33 @@ static enum pg_outcome take_identity(struct pg_session *session, const PGresult 
     return wrong(session, &why);
 }
 
+static enum pg_outcome find_identity(struct pg_session *session, struct identity_note *found, PGresult **row)
+{
+    *found = (struct identity_note){.major = PQserverVersion(session->connection) / 10000};
+    enum pg_outcome result = read_cluster(session, &found->cluster);
+    if (result == PG_DONE)
+        result = pg_session_ask(session, identity_text, NULL, row);
+    return result == PG_DONE ? take_identity(session, *row, found) : result;
+}
+
+void pg_identity_note(struct pg_session *session)
+{
+    struct identity_note found;
+    PGresult *row = NULL;
+    char words[LOG_QUOTED];
+    if (find_identity(session, &found, &row) == PG_DONE)
+        note_it(session->config, &found);
+    else
+        log_write(LEVEL_WARN, "msg=database_not_noted reason=%s", log_quote_reason(words, session->why.text));
+    PQclear(row);
+}
+
 enum pg_outcome pg_identity_check(struct pg_session *session)
 {
-    struct identity_note found = {.major = PQserverVersion(session->connection) / 10000};
+    struct identity_note found;
     PGresult *row = NULL;
     bool sequences = false;
-    enum pg_outcome result = read_cluster(session, &found.cluster);
-    if (result == PG_DONE)
-        result = pg_session_ask(session, identity_text, NULL, &row);
-    if (result == PG_DONE)
-        result = take_identity(session, row, &found);
+    enum pg_outcome result = find_identity(session, &found, &row);
     if (result == PG_DONE) {
         sequences = result_int(row, 0, SEQUENCES) > 0;
         result = compare(session, &found, PQgetvalue(row, 0, MADE));

@@ -1,7 +1,7 @@
 /* This engine's side of queue_migrate (queue/migration.h): one session that has the consumer lock, in which each step
  * is a transaction, so that none is made without it; migrate_write.c has what receives. A queue that is marked has the
- * version SCHEMA_MIGRATES, which no session is opened for; the table `migration` has the mark, `migrated` how far each
- * part came. */
+ * version SCHEMA_MIGRATES, which no session is opened for; the table `migration` has the mark, and with state 0 those
+ * that are kept for good, `migrated` how far each part came with which number. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +139,19 @@ static void *pg_side_open(const struct config *config, struct error *why)
 
 /* ---- marks ---- */
 
+#define MARK_COLUMNS "SELECT state, number, letters, place, command FROM migration"
+
+static void take_mark(const PGresult *row, struct migration_mark *mark)
+{
+    if (PQntuples(row) == 0)
+        return;
+    mark->state = (enum migration_state)result_int(row, 0, 0);
+    mark->number = result_int(row, 0, 1);
+    mark->letters = result_int(row, 0, 2);
+    snprintf(mark->place, sizeof mark->place, "%s", PQgetvalue(row, 0, 3));
+    snprintf(mark->command, sizeof mark->command, "%s", PQgetvalue(row, 0, 4));
+}
+
 enum pg_outcome migration_read(struct pg_session *session, struct migration_mark *mark)
 {
     PGresult *row = NULL;
@@ -149,51 +162,70 @@ enum pg_outcome migration_read(struct pg_session *session, struct migration_mark
     PQclear(row);
     row = NULL;
     if (is_there)
-        result = pg_session_ask(session, "SELECT state, number, letters, place, command FROM migration", NULL, &row);
-    if (is_there && result == PG_DONE && PQntuples(row) > 0) {
-        mark->state = (enum migration_state)result_int(row, 0, 0);
-        mark->number = result_int(row, 0, 1);
-        mark->letters = result_int(row, 0, 2);
-        snprintf(mark->place, sizeof mark->place, "%s", PQgetvalue(row, 0, 3));
-        snprintf(mark->command, sizeof mark->command, "%s", PQgetvalue(row, 0, 4));
-    }
+        result = pg_session_ask(session, MARK_COLUMNS " WHERE state <> 0", NULL, &row);
+    if (is_there && result == PG_DONE)
+        take_mark(row, mark);
     PQclear(row);
     return result;
 }
 
+/* Releases before knew of one number only. */
+static const char tables[] =
+    "BEGIN; CREATE TABLE IF NOT EXISTS migration (state int4 NOT NULL, number int8 NOT NULL, letters int8 NOT NULL,"
+    " place text NOT NULL, command text NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS migrated (source text NOT NULL, part int4 NOT NULL, id int8 NOT NULL,"
+    " key uuid NOT NULL, number int8 NOT NULL, PRIMARY KEY (number, source, part));"
+    "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = 'migrated'::regclass"
+    " AND attname = 'number') THEN ALTER TABLE migrated ADD COLUMN number int8 NOT NULL DEFAULT 0,"
+    " DROP CONSTRAINT migrated_pkey, ADD PRIMARY KEY (number, source, part);"
+    " UPDATE migrated SET number = (SELECT max(number) FROM migration); END IF; END $$; COMMIT";
+
 static bool pg_side_mark(void *state, struct migration_mark *mark, struct error *why)
 {
     struct pg_side *side = state;
-    return side_done(side, migration_read(&side->session, mark), why);
+    return side_done(side, pg_session_text(&side->session, tables, INSPECT_MS), why) &&
+           side_done(side, migration_read(&side->session, mark), why);
+}
+
+static bool pg_side_opened(void *state, int64_t number, struct migration_mark *mark, struct error *why)
+{
+    struct pg_side *side = state;
+    struct params params = {.count = 0};
+    PGresult *row = NULL;
+    *mark = (struct migration_mark){.state = MIGRATION_NONE};
+    params_int8(&params, number);
+    enum pg_outcome result =
+        pg_session_ask(&side->session, MARK_COLUMNS " WHERE state = 0 AND number = $1", &params, &row);
+    if (result == PG_DONE)
+        take_mark(row, mark);
+    PQclear(row);
+    return side_done(side, result, why);
 }
 
 #define NUMBERS_BEHIND                                                                                                 \
     "SELECT setval(name, greatest(max(id), pg_sequence_last_value(name::regclass)))"                                   \
     " FROM letter, pg_get_serial_sequence('letter', 'id') name GROUP BY name;"
 
+/* Dead letters that are on their way in events which have not arrived: those have all of it. */
+#define LETTERS_ALONE                                                                                                  \
+    "DELETE FROM letter l WHERE replayed IS NOT NULL AND NOT EXISTS (SELECT 1 FROM event e WHERE e.letter = l.id);"
+
+#define UNMARK                                                                                                         \
+    "DELETE FROM migration WHERE state <> 0; DELETE FROM migrated WHERE number NOT IN (SELECT number FROM migration);" \
+    " UPDATE meta SET version = 1;"
+
 /* In one transaction, as one text. */
 static bool pg_side_unmark(struct pg_side *side, struct error *why)
 {
-    static const char text[] =
-        "BEGIN; DROP TABLE IF EXISTS migration, migrated; UPDATE meta SET version = 1;" NUMBERS_BEHIND "COMMIT";
+    static const char text[] = "BEGIN; " UNMARK NUMBERS_BEHIND "COMMIT";
     _Static_assert(SCHEMA_VERSION == 1, "the statement above has this number");
     return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
 }
 
-static enum pg_outcome make_tables(struct pg_side *side)
-{
-    return pg_session_text(&side->session,
-                           "BEGIN; CREATE TABLE IF NOT EXISTS migration (state int4 NOT NULL, number int8 NOT NULL,"
-                           " letters int8 NOT NULL, place text NOT NULL, command text NOT NULL);"
-                           "CREATE TABLE IF NOT EXISTS migrated (source text NOT NULL, part int4 NOT NULL,"
-                           " id int8 NOT NULL, key uuid NOT NULL, PRIMARY KEY (source, part)); COMMIT",
-                           INSPECT_MS);
-}
-
-/* NONE: the queue is open, and the rest stays for who has that number. */
+/* NONE: the queue is open, and the row and what belongs to it stay for who has that number. */
 static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mark *mark)
 {
-    struct params number = {.count = 0};
+    struct params number = {.count = 0}, both = {.count = 0};
     struct params params = {.count = 0}, version = {.count = 0};
     char place[sizeof mark->place];
     params_int4(&params, (int32_t)mark->state);
@@ -204,9 +236,13 @@ static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mar
     params_text(&params, mark->command);
     params_int4(&version, mark->state == MIGRATION_NONE ? SCHEMA_VERSION : SCHEMA_MIGRATES);
     params_int8(&number, mark->number);
+    params_int8(&both, mark->number);
+    params_int4(&both, (int32_t)mark->state);
     pg_session_send_text(&side->session,
-                         "DELETE FROM migrated WHERE NOT EXISTS (SELECT 1 FROM migration WHERE number = $1)", &number);
-    pg_session_send_text(&side->session, "DELETE FROM migration", NULL);
+                         "DELETE FROM migrated WHERE number <> $1 AND number NOT IN (SELECT number FROM migration"
+                         " WHERE state = 0)",
+                         &number);
+    pg_session_send_text(&side->session, "DELETE FROM migration WHERE state <> 0 OR (number = $1 AND $2 = 0)", &both);
     pg_session_send_text(&side->session, "INSERT INTO migration VALUES ($1, $2, $3, $4, $5)", &params);
     pg_session_send_text(&side->session, "UPDATE meta SET version = $1", &version);
     return pg_session_finish(&side->session, NULL);
@@ -219,10 +255,11 @@ static bool pg_side_set_mark(void *state, const struct migration_mark *mark, str
     if (mark->state == MIGRATION_NONE && mark->number == 0)
         return pg_side_unmark(side, why);
     if (mark->state == MIGRATION_NONE)
-        return side_done(side, pg_session_text(&side->session, NUMBERS_BEHIND, INSPECT_MS), why) &&
+        return side_done(side,
+                         pg_session_text(&side->session, "BEGIN; " LETTERS_ALONE NUMBERS_BEHIND "COMMIT", INSPECT_MS),
+                         why) &&
                side_done(side, put_mark(side, mark), why);
-    if (!pg_side_mark(side, &before, why) || !side_done(side, make_tables(side), why) ||
-        !side_done(side, put_mark(side, mark), why))
+    if (!pg_side_mark(side, &before, why) || !side_done(side, put_mark(side, mark), why))
         return false;
     if (mark->state == MIGRATION_LEFT)
         pg_identity_forget(side->session.config);
@@ -233,12 +270,13 @@ static bool pg_side_set_mark(void *state, const struct migration_mark *mark, str
     return false;
 }
 
+/* Dead letters are numbered anew, unless numbers are reserved for who may come back. */
 static bool pg_side_empty(void *state, struct error *why)
 {
     struct pg_side *side = state;
-    static const char text[] =
-        "BEGIN; TRUNCATE event, appended, known, count, letter, note, parked, request RESTART IDENTITY;"
-        " DROP TABLE IF EXISTS migration, migrated; UPDATE meta SET version = 1; COMMIT";
+    static const char text[] = "BEGIN; TRUNCATE event, appended, known, count, letter, note, parked, request; " UNMARK
+                               "SELECT setval(name, 1, false) FROM pg_get_serial_sequence('letter', 'id') name"
+                               " WHERE NOT EXISTS (SELECT 1 FROM migration); COMMIT";
     return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
 }
 
@@ -254,6 +292,28 @@ static bool pg_side_last_letter(void *state, int64_t *number, struct error *why)
     *number = result == PG_DONE ? result_int(row, 0, 0) : 0;
     PQclear(row);
     return side_done(side, result, why);
+}
+
+/* A sequence's value is durable with the transaction that follows. */
+static bool pg_side_reserve_letters(void *state, int64_t number, struct error *why)
+{
+    struct pg_side *side = state;
+    PGresult *row = NULL;
+    struct params params = {.count = 0};
+    params_int8(&params, number);
+    enum pg_outcome result = pg_session_ask(
+        &side->session,
+        "SELECT setval(name::regclass, greatest($1, coalesce(pg_sequence_last_value(name::regclass), 0)))"
+        " FROM pg_get_serial_sequence('letter', 'id') name WHERE $1 > 0",
+        &params, &row);
+    PQclear(row);
+    return side_done(side, result, why);
+}
+
+static void pg_side_note(void *state)
+{
+    struct pg_side *side = state;
+    pg_identity_note(&side->session);
 }
 
 static bool pg_side_names(void *state, struct strings *names, struct error *why)
@@ -350,8 +410,11 @@ const struct migration postgresql_migration = {
     .mark_place = pg_mark_place,
     .mark = pg_side_mark,
     .set_mark = pg_side_set_mark,
+    .opened = pg_side_opened,
+    .note = pg_side_note,
     .empty = pg_side_empty,
     .last_letter = pg_side_last_letter,
+    .reserve_letters = pg_side_reserve_letters,
     .names = pg_side_names,
     .read = pg_side_read,
     .arrived = pg_side_arrived,

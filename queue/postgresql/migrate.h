@@ -19,13 +19,13 @@ static inline bool side_done(const struct pg_side *side, enum pg_outcome result,
 
 /* ---- migrate_write.c: as in struct migration ---- */
 
-bool pg_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                     struct error *why);
-bool pg_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                   const struct cargo_place *place, int64_t letters, struct error *why);
+bool pg_side_arrived(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                     struct cargo_place *place, struct error *why);
+bool pg_side_write(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                   const struct cargo *cargo, const struct cargo_place *place, struct error *why);
 bool pg_side_count(void *state, const char *source, enum cargo_part part, const struct cargo_place *last,
                    int64_t *count, struct error *why);
-bool pg_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
-                       struct error *why);
+bool pg_side_take_back(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                       int64_t count, struct error *why);
 
 #endif

@@ -3,8 +3,8 @@
 
 #include "queue/postgresql/migrate.h"
 
-bool pg_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                     struct error *why)
+bool pg_side_arrived(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                     struct cargo_place *place, struct error *why)
 {
     struct pg_side *side = state;
     PGresult *row = NULL;
@@ -12,8 +12,9 @@ bool pg_side_arrived(void *state, const char *source, enum cargo_part part, stru
     *place = (struct cargo_place){.id = 0};
     params_text(&params, source);
     params_int4(&params, (int32_t)part);
-    enum pg_outcome result =
-        pg_session_ask(&side->session, "SELECT id, key FROM migrated WHERE source = $1 AND part = $2", &params, &row);
+    params_int8(&params, mark->number);
+    enum pg_outcome result = pg_session_ask(
+        &side->session, "SELECT id, key FROM migrated WHERE source = $1 AND part = $2 AND number = $3", &params, &row);
     if (result == PG_DONE && PQntuples(row) > 0) {
         place->id = result_int(row, 0, 0);
         memcpy(place->key, PQgetvalue(row, 0, 1), sizeof place->key);
@@ -75,21 +76,23 @@ static void columns_free(struct columns *columns)
     buffer_free(&columns->body.bytes);
 }
 
-static void send_place(struct pg_side *side, const char *source, enum cargo_part part, const struct cargo_place *place)
+static void send_place(struct pg_side *side, const struct migration_mark *mark, const char *source,
+                       enum cargo_part part, const struct cargo_place *place)
 {
     struct params params = {.count = 0};
     params_text(&params, source);
     params_int4(&params, (int32_t)part);
     params_int8(&params, place->id);
     params_uuid(&params, place->key);
+    params_int8(&params, mark->number);
     pg_session_send_text(&side->session,
-                         "INSERT INTO migrated (source, part, id, key) VALUES ($1, $2, $3, $4)"
-                         " ON CONFLICT (source, part) DO UPDATE SET id = excluded.id, key = excluded.key",
+                         "INSERT INTO migrated (source, part, id, key, number) VALUES ($1, $2, $3, $4, $5)"
+                         " ON CONFLICT (number, source, part) DO UPDATE SET id = excluded.id, key = excluded.key",
                          &params);
 }
 
-bool pg_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                   const struct cargo_place *place, int64_t letters, struct error *why)
+bool pg_side_write(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                   const struct cargo *cargo, const struct cargo_place *place, struct error *why)
 {
     struct pg_side *side = state;
     struct params params = {.count = 0};
@@ -98,7 +101,7 @@ bool pg_side_write(void *state, const char *source, enum cargo_part part, const 
     bool memory = true;
     enum pg_outcome result = pg_session_number(&side->session, source, true, &number);
     params_int4(&params, number);
-    params_int8(&params, letters);
+    params_int8(&params, mark->letters);
     for (size_t i = 0; i < NUMBERS; i++)
         columns.number[i].type = TYPE_INT8;
     for (size_t i = 0; i < cargo->count; i++)
@@ -111,7 +114,7 @@ bool pg_side_write(void *state, const char *source, enum cargo_part part, const 
         result = pg_session_lose(&side->session, "out of memory");
     if (result == PG_DONE) {
         pg_session_send_text(&side->session, writes[part], &params);
-        send_place(side, source, part, place);
+        send_place(side, mark, source, part, place);
         result = pg_session_finish(&side->session, NULL);
     }
     columns_free(&columns);
@@ -143,8 +146,8 @@ bool pg_side_count(void *state, const char *source, enum cargo_part part, const 
 }
 
 /* Nobody has appended behind it: the queue is closed. */
-bool pg_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
-                       struct error *why)
+bool pg_side_take_back(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                       int64_t count, struct error *why)
 {
     struct pg_side *side = state;
     int32_t number;
@@ -154,13 +157,13 @@ bool pg_side_take_back(void *state, const char *source, enum cargo_part part, in
     if (result != PG_DONE || number == 0)
         return side_done(side, result, why);
     params_int4(&params, number);
-    params_int8(&params, part == CARGO_LETTERS ? letters : count);
+    params_int8(&params, part == CARGO_LETTERS ? mark->letters : count);
     pg_session_send_text(&side->session,
                          part == CARGO_LETTERS
                              ? "DELETE FROM letter WHERE source = $1 AND id > $2"
                              : "DELETE FROM event WHERE source = $1 AND id IN (SELECT id FROM event WHERE source = $1"
                                " ORDER BY id DESC LIMIT $2)",
                          &params);
-    send_place(side, source, part, &none);
+    send_place(side, mark, source, part, &none);
     return side_done(side, pg_session_finish(&side->session, NULL), why);
 }

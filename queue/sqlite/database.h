@@ -220,8 +220,10 @@ enum database_result database_run_alone(struct database *database, sqlite3_stmt 
 /* migrate.c: whether a queue is such a one; `why` says so. */
 bool migrates_is_marked(struct database *database);
 
-/* migrate.c: whether what a database has is in another engine's queue now. */
+/* migrate.c: whether what a database has is in another engine's queue now; whether it came from there, and may still be
+ * that one's: `why` says so. */
 bool migrates_has_left(struct database *database);
+bool migrates_receives(struct database *database);
 
 /* schema.c: creates directory/name with all tables; the file must not exist. Synced, closed, mode 0600, with the
  * journal mode that the file system allows and no file beside it, so that it can be linked or renamed into place.

@@ -362,6 +362,8 @@ static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, 
     if (good) {
         enum database_result result = database_connect_to_look(&database, path);
         bool has_left = result == DATABASE_DONE && migrates_has_left(&database);
+        if (result == DATABASE_DONE && migrates_receives(&database))
+            result = DATABASE_FAILED;
         if (result == DATABASE_DONE && !has_left)
             result = count_by(&database, waiting_text, waiting);
         if (result == DATABASE_DONE && !has_left)

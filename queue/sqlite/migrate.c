@@ -34,14 +34,14 @@ bool side_execute(struct sqlite_side *side, const char *text, struct error *why)
            side_failed(side, why);
 }
 
-/* Prepares SQL in which %u is a source's number. */
+/* Prepares SQL in which each %u is a source's number. */
 sqlite3_stmt *side_prepare(struct database *database, const char *format, uint32_t number)
 {
-    char text[400];
+    char text[500];
     sqlite3_stmt *statement = NULL;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* constant texts below */
-    sqlite3_snprintf(sizeof text, text, format, (unsigned)number);
+    sqlite3_snprintf(sizeof text, text, format, (unsigned)number, (unsigned)number);
 #pragma GCC diagnostic pop
     database_result_of(database, sqlite3_prepare_v2(database->db, text, -1, &statement, NULL));
     return statement;
@@ -182,6 +182,16 @@ bool migrates_has_left(struct database *database)
 {
     struct migration_mark mark;
     return is_marked(database) && read_mark(database, &mark) && mark.state == MIGRATION_LEFT;
+}
+
+bool migrates_receives(struct database *database)
+{
+    struct migration_mark mark;
+    bool receives = is_marked(database) && read_mark(database, &mark) &&
+                    (mark.state == MIGRATION_RECEIVES || mark.state == MIGRATION_ARRIVED);
+    if (receives)
+        migration_words(&mark, MIGRATION_OWN, &database->why);
+    return receives;
 }
 
 static bool sqlite_side_mark(void *state, struct migration_mark *mark, struct error *why)
@@ -377,4 +387,5 @@ const struct migration sqlite_migration = {
     .write = sqlite_side_write,
     .count = sqlite_side_count,
     .take_back = sqlite_side_take_back,
+    .let_go = sqlite_side_let_go,
 };

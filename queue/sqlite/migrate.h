@@ -20,7 +20,7 @@ struct sqlite_side {
 bool side_failed(const struct sqlite_side *side, struct error *why);
 bool side_execute(struct sqlite_side *side, const char *text, struct error *why);
 
-/* Prepares SQL in which %u is a source's number; runs it to its end. */
+/* Prepares SQL in which each %u, two at most, is a source's number; runs it to its end. */
 sqlite3_stmt *side_prepare(struct database *database, const char *format, uint32_t number);
 bool side_run(struct sqlite_side *side, sqlite3_stmt *statement, struct error *why);
 
@@ -34,11 +34,13 @@ uint32_t side_number(struct sqlite_side *side, const char *source);
 
 /* ---- migrate_write.c: as in struct migration ---- */
 
-bool sqlite_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                         struct error *why);
-bool sqlite_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                       const struct cargo_place *place, int64_t letters, struct error *why);
-bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
-                           struct error *why);
+bool sqlite_side_arrived(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                         struct cargo_place *place, struct error *why);
+bool sqlite_side_write(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                       const struct cargo *cargo, const struct cargo_place *place, struct error *why);
+bool sqlite_side_take_back(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                           int64_t count, struct error *why);
+bool sqlite_side_let_go(void *state, const char *source, enum cargo_part part, const struct cargo_place *place,
+                        struct error *why);
 
 #endif

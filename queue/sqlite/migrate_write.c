@@ -5,10 +5,12 @@
 
 #include "queue/sqlite/store.h"
 
-bool sqlite_side_arrived(void *state, const char *source, enum cargo_part part, struct cargo_place *place,
-                         struct error *why)
+/* There is one mark at a time. */
+bool sqlite_side_arrived(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                         struct cargo_place *place, struct error *why)
 {
     struct sqlite_side *side = state;
+    (void)mark;
     *place = (struct cargo_place){.id = 0};
     sqlite3_stmt *find = side_prepare(&side->database, "SELECT id, key FROM migrated WHERE source = %u AND part = ?1",
                                       side_number(side, source));
@@ -136,15 +138,15 @@ _Static_assert(COUNT_PARTS == 100 && COUNT_MOVES == 20 && COUNT_LAST_DELIVERED =
                    COUNT_DEAD == 4 && COUNT_LOST == 10 && COUNT_ENDED == 12,
                "the statements above and CARGO_KINDS have these numbers");
 
-bool sqlite_side_write(void *state, const char *source, enum cargo_part part, const struct cargo *cargo,
-                       const struct cargo_place *place, int64_t letters, struct error *why)
+bool sqlite_side_write(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                       const struct cargo *cargo, const struct cargo_place *place, struct error *why)
 {
     struct sqlite_side *side = state;
     uint32_t number = side_number(side, source);
     bool good = side_begin(side, why);
     if (good && number == 0)
         good = add_source(side, source, &number, why);
-    good = good && write_rows(side, number, part, cargo, letters, why);
+    good = good && write_rows(side, number, part, cargo, mark->letters, why);
     if (part == CARGO_COUNTS)
         good = good && raise_sequence(side, number, cargo, why) && note_counts(side, number, cargo, why);
     if (part == CARGO_KNOWN || part == CARGO_LATEST)
@@ -170,8 +172,8 @@ static bool lower_counts(struct sqlite_side *side, uint32_t number, struct error
 }
 
 /* Nobody has appended behind it: the queue is closed. */
-bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part, int64_t count, int64_t letters,
-                           struct error *why)
+bool sqlite_side_take_back(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
+                           int64_t count, struct error *why)
 {
     char text[400];
     struct sqlite_side *side = state;
@@ -179,7 +181,7 @@ bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part
     const struct cargo_place none = {.id = 0};
     if (part == CARGO_LETTERS)
         sqlite3_snprintf(sizeof text, text, "DELETE FROM letter WHERE source = %u AND id > %lld", (unsigned)number,
-                         (long long)letters);
+                         (long long)mark->letters);
     else
         sqlite3_snprintf(sizeof text, text,
                          "DELETE FROM event_%u WHERE id IN (SELECT id FROM event_%u ORDER BY id DESC LIMIT %lld);"
@@ -191,4 +193,58 @@ bool sqlite_side_take_back(void *state, const char *source, enum cargo_part part
     else
         good = good && (number == 0 || side_execute(side, text, why));
     return side_end(side, good && put_place(side, number, part, &none, why), why);
+}
+
+/* ---- letting go of what stays where it arrived ---- */
+
+/* What is gone counts as moved in and out, as for queue_move: it is counted where it is now. %u: the source's number,
+ * ?1: the place. */
+#define COUNT_AS_GONE(rows)                                                                                            \
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM (SELECT count(*) AS n FROM " rows                     \
+    "), (SELECT 6 AS kind UNION ALL SELECT 7) WHERE true ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n"
+#define COUNT_LESS(kinds, rows)                                                                                        \
+    "UPDATE count SET n = n - (SELECT count(*) FROM " rows ") WHERE source = %u AND kind IN (" kinds ")"
+#define LETTERS "letter WHERE source = %u AND id <= ?1 AND replayed IS NULL" /* others stay with their events */
+#define EVENTS "event_%u WHERE id <= ?1"
+#define REPLAYED "letter WHERE id IN (SELECT letter FROM event_%u WHERE id <= ?1)"
+
+static const char *const letters_gone[] = {COUNT_AS_GONE(LETTERS), COUNT_LESS("4", LETTERS), "DELETE FROM " LETTERS,
+                                           NULL};
+static const char *const events_gone[] = {COUNT_AS_GONE(EVENTS),        COUNT_AS_GONE(REPLAYED),
+                                          COUNT_LESS("4, 5", REPLAYED), "DELETE FROM " REPLAYED,
+                                          "DELETE FROM " EVENTS,        NULL};
+
+/* Counts are the last to arrive: nothing else is left. */
+static const char *const counts_gone[] = {
+    "UPDATE count SET n = 0 WHERE source = %u AND kind IN (" CARGO_KINDS ") AND kind NOT IN (" CARGO_KIND_IS_TIME ")",
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, seq FROM sqlite_sequence,"
+    " (SELECT 6 AS kind UNION ALL SELECT 7) WHERE name = 'event_%u'"
+    " ON CONFLICT (source, kind) DO UPDATE SET n = excluded.n",
+    NULL};
+
+_Static_assert(COUNT_DEAD == 4 && COUNT_REPLAYS == 5 && COUNT_MOVED_IN == 6 && COUNT_MOVED_OUT == 7,
+               "the statements above have these numbers");
+
+static bool run_gone(struct sqlite_side *side, const char *format, uint32_t number, int64_t place, struct error *why)
+{
+    sqlite3_stmt *statement = side_prepare(&side->database, format, number);
+    if (statement != NULL && sqlite3_bind_parameter_count(statement) > 0)
+        sqlite3_bind_int64(statement, 1, place);
+    bool good = side_run(side, statement, why);
+    sqlite3_finalize(statement);
+    return good;
+}
+
+bool sqlite_side_let_go(void *state, const char *source, enum cargo_part part, const struct cargo_place *place,
+                        struct error *why)
+{
+    struct sqlite_side *side = state;
+    uint32_t number = side_number(side, source);
+    const char *const *formats = part == CARGO_LETTERS  ? letters_gone
+                                 : part == CARGO_EVENTS ? events_gone
+                                                        : counts_gone;
+    bool good = number == 0 || side_begin(side, why);
+    for (; number != 0 && *formats != NULL && good; formats++)
+        good = run_gone(side, *formats, number, place->id, why);
+    return number == 0 || side_end(side, good, why);
 }

@@ -53,6 +53,51 @@ static void configure_two(const char *second)
     made_configure(text);
 }
 
+/* Before the program has started with it. */
+static void a_database_that_was_moved_to_is_known_at_once(void)
+{
+    char first[POSTGRESQL_URL];
+    queue_rig_new(&engine, &made);
+    made_begin();
+    configure_queue("sqlite");
+    made_append("one", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    RUN(&ran, NULL, "queue", "migrate", "--to", "postgresql");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    configure_queue("none");
+    RUN(&ran, NULL, "check");
+    SHOWS(NOT_USED);
+    RUN(&ran, NULL, "cron");
+    SAYS("this state directory has worked with a queue in PostgreSQL");
+    snprintf(first, sizeof first, "%s", engine.url);
+    queue_rig_new(&engine, &made);
+    configure_queue("postgresql");
+    RUN(&ran, NULL, "check");
+    SHOWS("this is not the database that this state directory has worked with");
+    configure_queue("sqlite");
+    RUN(&ran, NULL, "queue", "migrate", "--to", "sqlite");
+    SAYS("this is not the database that this state directory has worked with");
+    snprintf(engine.url, sizeof engine.url, "%s", first);
+    configure_queue("sqlite");
+    RUN(&ran, NULL, "queue", "migrate", "--to", "sqlite");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_EQUAL(made_counts("one").waiting, 1);
+    made_end();
+}
+
+static void cron_tells_with_queue_none_too(void)
+{
+    made_begin();
+    configure_queue("sqlite");
+    made_append("one", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    configure_queue("none");
+    RUN(&ran, NULL, "cron");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SAYS("1 event waits in queue.db in ");
+    configure_queue("sqlite");
+    CU_ASSERT_EQUAL(made_counts("one").waiting, 1);
+    made_end();
+}
+
 static void a_database_that_was_left_is_told_until_it_is_settled(void)
 {
     queue_rig_new(&engine, &made);
@@ -157,6 +202,8 @@ static void dead_letters_that_were_left_in_a_file_are_told(void)
 void suite_commands_left(void)
 {
     static CU_TestInfo tests[] = {
+        {"a database that was moved to is known at once", a_database_that_was_moved_to_is_known_at_once},
+        {"cron tells with queue = none, too", cron_tells_with_queue_none_too},
         {"a database that was left is told until it is settled", a_database_that_was_left_is_told_until_it_is_settled},
         {"a database that others forward is given up", a_database_that_others_forward_is_given_up},
         {"a database of a source that was left is told", a_database_of_a_source_that_was_left_is_told},

@@ -254,7 +254,8 @@ static void another_machine_keeps_its_hands_off(void)
     free(before);
 }
 
-/* A database that has left is free for another machine's queue, as soon as the first one has it open. */
+/* A database that has left is free for another machine's queue, also where the first one was killed before its last
+ * step. */
 static void a_database_that_has_left_is_free(void)
 {
     int steps = 0;
@@ -269,17 +270,11 @@ static void a_database_that_has_left_is_free(void)
     path_join(state, directory, "another");
     made.config.queue = QUEUE_SQLITE;
     fill();
-    refused(QUEUE_POSTGRESQL, "on that machine `queue migrate --to sqlite` ends it");
-    path_join(state, directory, "first-machine");
-    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 1), KILLED); /* it is open, and the database does not know it */
-    path_join(state, directory, "another");
-    refused(QUEUE_POSTGRESQL, "on that machine `queue migrate --to sqlite` ends it");
-    path_join(state, directory, "first-machine");
-    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 0), 0);
-    path_join(state, directory, "another");
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
-    path_join(state, directory, "first-machine");
+    path_join(state, directory, "first-machine"); /* it has all of it */
     CU_ASSERT_EQUAL(give_up_in_child(0), 1);
+    refuses(QUEUE_SQLITE, "a queue is being moved to here");
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 0), 0);
     made.config.queue = QUEUE_SQLITE;
     char *there = all_of_it();
     CU_ASSERT_STRING_EQUAL(there, before);
@@ -431,6 +426,13 @@ static void what_is_left_behind_is_counted(void)
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
     CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &why));
     CU_ASSERT_EQUAL(waiting + dead, 0);
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 6), KILLED); /* half a copy, of what is in the database */
+    CU_ASSERT_FALSE(queue_left_behind(&made.config, &waiting, &dead, &why));
+    CU_ASSERT_EQUAL(waiting + dead, 0);
+    check(strstr(why.text, "queue migrate --give-up` undoes it") != NULL, "it is said: %s", why.text);
+    CU_ASSERT_EQUAL(give_up_in_child(0), 0);
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 0), 0);
+    CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
     CU_ASSERT_EQUAL(backup_lock(state, &busy, &why), -1); /* nor is a backup put over it */
     check(strstr(why.text, "this queue was moved") != NULL, "it is said: %s", why.text);
 }

@@ -85,17 +85,16 @@ static bool is_anywhere(const char *body)
 struct pair {
     enum migration_state local, shared;
     bool same;        /* one migration's */
-    bool opened;      /* of LEFT: the other machine's queue is open */
+    bool taken;       /* the database was opened while this machine was called gone */
     const char *does; /* --to postgresql, --to sqlite, --give-up, --give-up --gone: d: done, r: refused */
 };
 
 /* What the other machine has while the database is marked so by it. */
 static enum migration_state other_state(const struct pair *pair)
 {
-    return pair->shared == MIGRATION_RECEIVES                ? MIGRATION_LEAVES
-           : pair->shared == MIGRATION_LEAVES                ? MIGRATION_RECEIVES
-           : pair->shared == MIGRATION_LEFT && !pair->opened ? MIGRATION_ARRIVED
-                                                             : MIGRATION_NONE;
+    return pair->shared == MIGRATION_RECEIVES ? MIGRATION_LEAVES
+           : pair->shared == MIGRATION_LEAVES ? MIGRATION_RECEIVES
+                                              : MIGRATION_NONE;
 }
 
 static struct migration_mark mark_of(enum migration_state is, int64_t number, const struct migration *side,
@@ -105,6 +104,15 @@ static struct migration_mark mark_of(enum migration_state is, int64_t number, co
     side->mark_place(&made.config, mark.place);
     snprintf(mark.command, sizeof mark.command, "%s", to_database ? "postgresql" : "sqlite");
     return mark;
+}
+
+/* As `--give-up --gone` of another machine does. */
+static void take(void)
+{
+    struct migration_mark mark = mark_of(MIGRATION_RECEIVES, OWN_NUMBER, &sqlite_migration, true);
+    put_mark(&postgresql_migration, &mark);
+    mark.state = MIGRATION_NONE;
+    put_mark(&postgresql_migration, &mark);
 }
 
 static void make(const struct pair *pair, int serial)
@@ -124,18 +132,13 @@ static void make(const struct pair *pair, int serial)
     if (!pair->same)
         put_mark(&sqlite_migration, &mark);
     append(QUEUE_POSTGRESQL, "base");
-    if (pair->same)
-        go(here);
+    go(here);
+    if (pair->taken)
+        take();
+    go(pair->same ? here : other);
     mark = mark_of(pair->shared, pair->same ? OWN_NUMBER : OTHER_NUMBER, &sqlite_migration,
                    pair->shared == MIGRATION_RECEIVES);
-    mark.number = pair->same ? OWN_NUMBER : mark.number; /* also of NONE: it was opened as gone */
-    mark.letters = pair->opened ? MIGRATION_OPENED : 0;
     go(here);
-    if (mark.state == MIGRATION_NONE && pair->same) {
-        mark.state = MIGRATION_RECEIVES;
-        put_mark(&postgresql_migration, &mark);
-        mark.state = MIGRATION_NONE;
-    }
     put_mark(&postgresql_migration, &mark);
     append(QUEUE_SQLITE, "here");
     mark = mark_of(pair->local, OWN_NUMBER, &postgresql_migration,
@@ -240,13 +243,13 @@ static void try_call(const struct pair *pair, size_t which)
         struct migrated done;
         make(pair, serial++);
         bool good = call(calls[which], &done, &why);
-        check(good == (pair->does[which] == 'd'), "%d/%d same %d opened %d: %s: %d %s", pair->local, pair->shared,
-              pair->same, pair->opened, calls[which], good, why.text);
+        check(good == (pair->does[which] == 'd'), "%d/%d same %d taken %d: %s: %d %s", pair->local, pair->shared,
+              pair->same, pair->taken, calls[which], good, why.text);
         if (good)
             check(opens(done.holds, &why), "%d/%d %s: open: %s", pair->local, pair->shared, calls[which], why.text);
         else if (strstr(why.text, "nothing to give up") == NULL)
-            check(follow(why.text, n), "%d/%d same %d opened %d: advice %d of %s ends in an open queue: %s",
-                  pair->local, pair->shared, pair->same, pair->opened, n, calls[which], why.text);
+            check(follow(why.text, n), "%d/%d same %d taken %d: advice %d of %s ends in an open queue: %s", pair->local,
+                  pair->shared, pair->same, pair->taken, n, calls[which], why.text);
         while (!good && find_command(why.text, advice, command) != NULL)
             advice++;
         check_rows(pair, calls[which]);
@@ -262,24 +265,27 @@ static void try_call(const struct pair *pair, size_t which)
 /* The database's mark is this machine's (same), or another one's. */
 static const struct pair pairs[] = {
     {NONE, NONE, false, false, "ddrr"},         {NONE, RECEIVES, false, false, "rrrd"},
-    {NONE, LEAVES, false, false, "rrrd"},       {NONE, LEFT, false, false, "rdrd"},
-    {NONE, LEFT, false, true, "ddrr"},          {NONE, RECEIVES, true, false, "rrrd"},
-    {NONE, LEAVES, true, false, "rrrd"},        {NONE, LEFT, true, false, "ddrr"},
-    {RECEIVES, NONE, false, false, "rddd"},     {RECEIVES, NONE, true, false, "rddd"},
+    {NONE, LEAVES, false, false, "rrrd"},       {NONE, LEFT, false, false, "ddrr"},
+    {NONE, RECEIVES, true, false, "rrrd"},      {NONE, LEAVES, true, false, "rrrd"},
+    {NONE, LEFT, true, false, "ddrr"},          {RECEIVES, NONE, false, false, "rddd"},
     {RECEIVES, RECEIVES, false, false, "rrdd"}, {RECEIVES, LEAVES, true, false, "rddd"},
     {RECEIVES, LEAVES, false, false, "rrdd"},   {RECEIVES, LEFT, true, false, "rddd"},
-    {RECEIVES, LEFT, false, false, "rddd"},     {RECEIVES, LEFT, false, true, "rddd"},
-    {LEAVES, NONE, false, false, "drdd"},       {LEAVES, NONE, true, false, "drrr"},
+    {RECEIVES, LEFT, false, false, "rddd"},     {LEAVES, NONE, false, false, "drdd"},
     {LEAVES, RECEIVES, true, false, "drdd"},    {LEAVES, RECEIVES, false, false, "rrdd"},
-    {LEAVES, LEAVES, false, false, "rrdd"},     {LEAVES, LEFT, false, false, "rrdd"},
-    {LEAVES, LEFT, false, true, "drdd"},        {LEFT, NONE, false, false, "ddrr"},
-    {LEFT, RECEIVES, true, false, "drdd"},      {LEFT, RECEIVES, false, false, "rrrd"},
-    {LEFT, LEAVES, false, false, "rrrd"},       {LEFT, LEFT, false, false, "rdrd"},
-    {LEFT, LEFT, false, true, "rdrr"},          {ARRIVED, NONE, false, false, "ddrr"},
-    {ARRIVED, NONE, true, false, "rddd"},       {ARRIVED, RECEIVES, false, false, "rdrd"},
-    {ARRIVED, LEAVES, true, false, "rddd"},     {ARRIVED, LEAVES, false, false, "rdrd"},
-    {ARRIVED, LEFT, true, false, "dddd"},       {ARRIVED, LEFT, false, false, "rdrd"},
-    {ARRIVED, LEFT, false, true, "ddrr"},
+    {LEAVES, LEAVES, false, false, "rrdd"},     {LEAVES, LEFT, false, false, "drdd"},
+    {LEFT, NONE, false, false, "ddrr"},         {LEFT, RECEIVES, true, false, "drdd"},
+    {LEFT, RECEIVES, false, false, "rrrd"},     {LEFT, LEAVES, false, false, "rrrd"},
+    {LEFT, LEFT, false, false, "rdrr"},         {ARRIVED, NONE, false, false, "ddrr"},
+    {ARRIVED, RECEIVES, false, false, "rdrd"},  {ARRIVED, LEAVES, true, false, "rddd"},
+    {ARRIVED, LEAVES, false, false, "rdrd"},    {ARRIVED, LEFT, true, false, "dddd"},
+    {ARRIVED, LEFT, false, false, "ddrr"},      {RECEIVES, NONE, false, true, "rddd"},
+    {RECEIVES, RECEIVES, false, true, "rrdd"},  {RECEIVES, LEAVES, false, true, "rrdd"},
+    {RECEIVES, LEFT, false, true, "rddd"},      {LEAVES, NONE, false, true, "drdd"},
+    {LEAVES, RECEIVES, true, true, "drdd"},     {LEAVES, RECEIVES, false, true, "rrdd"},
+    {LEAVES, LEAVES, false, true, "rrdd"},      {LEAVES, LEFT, false, true, "drdd"},
+    {LEFT, NONE, false, true, "ddrr"},          {LEFT, RECEIVES, true, true, "drdd"},
+    {ARRIVED, NONE, false, true, "rddd"},       {ARRIVED, RECEIVES, false, true, "rrdd"},
+    {ARRIVED, LEAVES, false, true, "rrdd"},     {ARRIVED, LEFT, false, true, "rddd"},
 };
 
 static void each_pair_of_marks_has_a_way_out(void)

@@ -15,7 +15,7 @@ static bool die_at_last(void *context, const struct migrated *done)
     return true;
 }
 
-int migrating_in_child(const struct made_config *made, enum queue_kind to, int steps)
+static int run(const struct made_config *made, enum queue_kind to, bool gone, int steps)
 {
     int status = -1;
     pid_t child = fork();
@@ -23,7 +23,7 @@ int migrating_in_child(const struct made_config *made, enum queue_kind to, int s
         struct error why = {0};
         struct migrated done;
         const struct migrating watch = {die_at_last, &steps};
-        bool good = to == MIGRATING_GIVE_UP ? queue_migrate_give_up(&made->config, false, &watch, &done, &why)
+        bool good = to == MIGRATING_GIVE_UP ? queue_migrate_give_up(&made->config, gone, &watch, &done, &why)
                                             : queue_migrate(&made->config, to, &watch, &done, &why);
         if (!good)
             fprintf(stderr, "%s\n", why.text);
@@ -31,6 +31,16 @@ int migrating_in_child(const struct made_config *made, enum queue_kind to, int s
     }
     CU_ASSERT_FATAL(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
     return WEXITSTATUS(status);
+}
+
+int migrating_in_child(const struct made_config *made, enum queue_kind to, int steps)
+{
+    return run(made, to, false, steps);
+}
+
+int migrating_gone_in_child(const struct made_config *made, int steps)
+{
+    return run(made, MIGRATING_GIVE_UP, true, steps);
 }
 
 void migrating_use_new(struct queue_rig_engine *engine, struct made_config *made, const char *directory,

@@ -12,6 +12,9 @@
  * MIGRATING_KILLED. */
 int migrating_in_child(const struct made_config *made, enum queue_kind to, int steps);
 
+/* The same with `--give-up --gone`. */
+int migrating_gone_in_child(const struct made_config *made, int steps);
+
 /* A database, and a state directory of that name, which have no queue yet; made is left with queue = sqlite. */
 void migrating_use_new(struct queue_rig_engine *engine, struct made_config *made, const char *directory,
                        const char *name, char state[static PATH_SIZE]);
