@@ -28,9 +28,9 @@ WAIT_SECONDS = 30
 # which it is over (what the end of the program frees is not on it), and how many files it passes now: more is a failure.
 WAYS = [
     ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, None, 14),
-    ("An event: from the queue to its verdict", "webhook", {"store_settle"}, None, 22),
+    ("An event: from the queue to its verdict", "webhook", {"store_settle"}, None, 24),
     ("A page of the Event Log: from Close's answer to the appended events", "page", {"store_append", "commit_group"},
-     "import_free", 17),
+     "import_free", 18),
 ]
 NO_PART = ("base/", "commands/")  # below all, as libc is, and above the page: what prints that it is done
 EPOCHS = {"start": 0, "webhook": 1, "page": 2, "end": 3}

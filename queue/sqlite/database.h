@@ -198,7 +198,7 @@ int64_t database_number(struct database *database, enum statement statement, enu
  */
 int database_ask_text(struct database *database, const char *sql, char out[static DATABASE_TEXT]);
 
-/* ---- statements.c, too: statements with numbers only ---- */
+/* ---- statements with numbers only ---- */
 
 /* Runs a statement with these parameters. number: of the source. */
 enum database_result database_run_with(struct database *database, enum statement statement, uint32_t number,

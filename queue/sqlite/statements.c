@@ -1,4 +1,4 @@
-/* The SQL statements of the queue's database in one table, and running those that have numbers only. */
+/* The SQL statements of the queue's database in one table. */
 #include "queue/sqlite/database.h"
 
 const char *const statement_texts[STATEMENTS] = {
@@ -122,38 +122,3 @@ const char *const statement_texts[STATEMENTS] = {
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",
 };
-
-enum database_result database_run_with(struct database *database, enum statement statement, uint32_t number,
-                                       const int64_t *values, size_t count)
-{
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    for (size_t i = 0; one != NULL && i < count; i++)
-        sqlite3_bind_int64(one, (int)i + 1, values[i]);
-    return database_run(database, one);
-}
-
-enum database_result database_ask_with(struct database *database, enum statement statement, uint32_t number,
-                                       int64_t value, int64_t *answer)
-{
-    enum database_result result;
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    *answer = 0;
-    if (one != NULL && sqlite3_bind_parameter_count(one) > 0)
-        sqlite3_bind_int64(one, 1, value);
-    if (database_step(database, one, &result) == SQLITE_ROW)
-        *answer = sqlite3_column_int64(one, 0);
-    if (result == DATABASE_DONE)
-        sqlite3_reset(one);
-    return result;
-}
-
-enum database_result database_run_alone(struct database *database, sqlite3_stmt *statement, int *changes)
-{
-    enum database_result result = statement == NULL ? DATABASE_FAILED : database_begin(database);
-    if (result != DATABASE_DONE)
-        return result;
-    result = database_run(database, statement);
-    if (changes != NULL)
-        *changes = sqlite3_changes(database->db);
-    return database_end(database, result);
-}
