@@ -82,7 +82,7 @@ void store_failed(struct store *store, enum database_result result, const struct
                   store->directory, words);
         break;
     case DATABASE_NEWER:
-        log_write(LEVEL_ERROR, "msg=queue_of_another_release state_dir=\"%s\" reason=%s", store->directory, words);
+        log_write(LEVEL_ERROR, "msg=queue_not_opened state_dir=\"%s\" reason=%s", store->directory, words);
         break;
     case DATABASE_FAILED:
         log_write(LEVEL_ERROR, "msg=queue_failed state_dir=\"%s\" reason=%s", store->directory, words);
