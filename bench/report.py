@@ -61,11 +61,12 @@ class Figures:
     def accepting(self, results, connections, many):
         self.beside_null(results, "", connections)
         self.beside_null(results, "many, ", many)
-        pairs = list(zip(results["page open"], results["away"]))
-        shares = [watched["rate"] / away["rate"] for watched, away in pairs]
-        self.add("accepting with the status page open, share of that without", statistics.median(shares), "", 0.98,
-                 beside=f"CPU a request: {statistics.median(w['cpu_us'] / a['cpu_us'] for w, a in pairs):.3f} of that "
-                        "without; medians of pairs", noise=max(shares) - min(shares))
+        for name, words, goal in (("page open", "the status page open", 0.98), ("confined", "confined threads", 0.99)):
+            pairs = list(zip(results[name], results["away"]))
+            shares = [with_it["rate"] / away["rate"] for with_it, away in pairs]
+            self.add(f"accepting with {words}, share of that without", statistics.median(shares), "", goal,
+                     beside=f"CPU a request: {statistics.median(w['cpu_us'] / a['cpu_us'] for w, a in pairs):.3f} of "
+                            "that without; medians of pairs", noise=max(shares) - min(shares))
         for name, ours, words, goal in (
                 ("php", "draining", f"PHP-FPM, posting synchronously, {connections} connections", 4.5),
                 ("many, php", "many, draining", f"PHP-FPM, posting synchronously, {many:,} connections", 4.5),
