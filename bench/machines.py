@@ -14,6 +14,7 @@ import time
 import servers
 
 THREE = 3
+FEW_CONNECTIONS = 16
 SETTLED = int(os.environ.get("SETTLED", "1000000"))
 SETTLED_SECONDS = 1200  # at most, for all of them
 START_SECONDS = 60
@@ -250,9 +251,15 @@ def settle_many(load, both, message_bytes, say):
 def measure(bench, load, message_bytes, rounds, before, say):
     """All in turn. before: SQLite's engine as it was; None: there is none. Gives lists of results by name."""
     results = {}
+
+    def few(place):
+        """As many connections as leave time of the processors, on which the servers and all clients are, too."""
+        return load(place, FEW_CONNECTIONS)
+
     with pair() as both:
         candidates = {"sqlite": lambda: accept_sqlite(load), "one": lambda: accept(load, both),
-                      "three": lambda: accept(load, both, THREE)}
+                      "three": lambda: accept(load, both, THREE),
+                      "few, one": lambda: accept(few, both), "few, three": lambda: accept(few, both, THREE)}
         if before:
             candidates = {"before": lambda: accept_sqlite(load, before)} | candidates
         for number in range(rounds):

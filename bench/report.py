@@ -155,6 +155,12 @@ class Figures:
                  beside=f"{number(median(three, 'rate'))}/s; web servers, client and database on the same processors, "
                         f"{median(one, 'busy'):.0%} busy with one; the servers take {median(three, 'servers_us'):.0f} us",
                  noise=noise(three))
+        few = [together["rate"] / alone["rate"] for together, alone in zip(results["few, three"], results["few, one"])]
+        self.add("PostgreSQL, accepting: three front ends, times one, 16 connections each", statistics.median(few), "x",
+                 1.3, noise=max(few) - min(few),
+                 beside=f"{number(median(results['few, three'], 'rate'))}/s and "
+                        f"{number(median(results['few, one'], 'rate'))}/s, processors "
+                        f"{median(results['few, one'], 'busy'):.0%} busy with one; medians of pairs")
         self.add("PostgreSQL, draining 200,000", median(drained, "rate"), "/s", 25_000, noise=noise(drained),
                  beside=f"{median(drained, 'cpu_us'):.0f} us of CPU an event, the servers' {median(drained, 'servers_us'):.0f}")
         self.add(f"PostgreSQL, tables after {settled['events']:,} events, without identities", settled["mb"], "MB", 100,
