@@ -22,7 +22,18 @@ struct queue_listing {
     bool json;
     bool failed; /* of a source, which was told */
     size_t lines;
+    struct notes notes; /* of the source that is being listed */
 };
+
+/* Whether it failed, alone, and waits to be tried again so: nothing of its lead goes before. */
+static bool is_held_back(const struct notes *notes, uint64_t id)
+{
+    for (uint32_t i = 0; i < notes->parked_count; i++) {
+        if (notes->parked[i].id == id)
+            return true;
+    }
+    return false;
+}
 
 static void print_event_text(struct queue_listing *list, const char *source, const struct event *event,
                              const struct headline *headline)
@@ -41,7 +52,8 @@ static void print_event_text(struct queue_listing *list, const char *source, con
         plain_column(stdout, headline->id, 29);
         plain_column(stdout, headline->lead, 0);
     }
-    fputs(event->replay ? " (a dead letter's replay)\n" : "\n", stdout);
+    fputs(event->replay ? " (a dead letter's replay)" : "", stdout);
+    puts(is_held_back(&list->notes, event->id) ? " (held back, with what follows of its lead: it failed)" : "");
 }
 
 static void print_event(struct queue_listing *list, const char *source, const struct event *event)
@@ -55,6 +67,7 @@ static void print_event(struct queue_listing *list, const char *source, const st
     struct json_object *element = output_event(event->id, source, &headline, event->length);
     output_ms(element, "received", event->received_ms);
     output_bool(element, "replay", event->replay);
+    output_bool(element, "held_back", is_held_back(&list->notes, event->id));
     output_print(element);
 }
 
@@ -63,6 +76,9 @@ static bool list_source(struct queue_listing *list, const char *source, struct e
 {
     uint64_t after = 0;
     int found = 0;
+    struct error unmarked;
+    if (!queue_notes(list->session.queue, source, &list->notes, &unmarked))
+        list->notes.parked_count = 0; /* the events matter more than their marks */
     while (list->left > 0 && !ferror(stdout)) {
         size_t most = list->left < PAGE_EVENTS ? (size_t)list->left : PAGE_EVENTS;
         found = queue_list(list->session.queue, source, after, most, PAGE_BYTES, events, why);

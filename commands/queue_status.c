@@ -59,8 +59,10 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
         printf("  next attempt    %s (in %s)\n", times_print_utc(notes->next_ms, date),
                times_print_age(notes->next_ms - now_ms, age));
     if (notes->parked_count > 0)
-        printf("  held back       %u event%s that failed, and what follows of their leads: tried again by themselves\n",
-               (unsigned)notes->parked_count, text_plural(notes->parked_count));
+        printf(
+            "  held back       %u event%s that failed (marked by `queue list`), and what follows of their leads: tried "
+            "again by themselves\n",
+            (unsigned)notes->parked_count, text_plural(notes->parked_count));
 }
 
 static void print_complete(const struct completeness *complete)
@@ -179,6 +181,15 @@ static void add_failure(struct json_object *object, const struct notes *notes, i
     output_number(object, "failed_attempts", notes == NULL ? 0 : notes->tries);
 }
 
+/* Events that failed and are tried alone, later: not those behind them. */
+static uint64_t count_held_back(const struct facts *facts, const char *only)
+{
+    uint64_t held = 0;
+    for (size_t i = 0; i < facts->sources; i++)
+        held += is_meant(&facts->source[i], only) ? facts->source[i].notes.parked_count : 0;
+    return held;
+}
+
 /* By Close's clock: until when all that Close's Event Log has is accepted; null where that is not known. */
 static void add_complete(struct json_object *object, const struct source_facts *source)
 {
@@ -207,6 +218,7 @@ static struct json_object *make_source(const struct source_facts *source, int64_
     }
     add_counts(object, &source->counts, now_ms);
     add_failure(object, &source->notes, now_ms);
+    output_number(object, "held_back", source->notes.parked_count);
     output_number(object, "identify_refused", source->tally.identify_refused);
     output_number(object, "nul_replaced", source->tally.nul_replaced);
     add_complete(object, source);
@@ -235,6 +247,7 @@ static struct json_object *make_all(const struct facts *facts, const char *only)
     struct json_object *object = output_new(), *sources = output_new();
     add_counts(object, counts, facts->now_ms);
     add_failure(object, last_failure(facts, only), facts->now_ms);
+    output_number(object, "held_back", count_held_back(facts, only));
     output_bool(object, "forwarding", facts->is_owned);
     output_text(object, "forwarder", facts->owner.text);
     output_ms(object, "last_cron", facts->cron_ms);

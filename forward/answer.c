@@ -270,15 +270,26 @@ static void begin_failing(struct source_pipeline *pipeline)
 }
 
 /* The data plane fails at it again, alone. Returns whether that was too long, while it took others. Of one that was
- * parked before a restart one such failure more is enough: under CGI no process lives for many. */
-static bool is_poison(struct source_pipeline *pipeline, struct pending *pending)
+ * parked before a restart one such failure more is enough: under CGI no process lives for many. That it has no time
+ * (429), or is not to be reached, says nothing of the event. */
+static bool is_poison(struct source_pipeline *pipeline, struct pending *pending, const struct answer *answer)
 {
-    bool proven = pipeline->data_plane.accepted > pending->accepted;
+    bool failed = answer_is_failure(answer), others_pass = pipeline->data_plane.accepted > pending->accepted;
+    bool proven = failed && others_pass;
     pending->tries++;
     pending->proofs += proven ? 1 : 0;
+    pending->unproven = failed && !others_pass;
     pending->accepted = pipeline->data_plane.sent;
     return (pending->proofs >= FAILURES_MOST || (proven && pending->recalled)) &&
            clock_unix_ms() - pending->parked_ms >= pipeline->config->poison_after_ms;
+}
+
+/* How long a parked event waits. What the data plane asks for does not hold its lead longer than any other failure
+ * would: it takes others meanwhile. */
+static int64_t parked_pause(const struct source_pipeline *pipeline, unsigned tries, const struct answer *answer)
+{
+    int64_t delay = delay_after(pipeline, tries, answer);
+    return delay < BACKOFF_MOST_MS ? delay : BACKOFF_MOST_MS;
 }
 
 /* A parked event was tried, alone, and failed. The lane goes on without it. Before it is given up it is tried without
@@ -288,7 +299,7 @@ static void parked_failed_again(struct lane *lane, const struct answer *answer)
     struct source_pipeline *pipeline = lane->pipeline;
     struct pending *pending = pending_pop(&lane->sending);
     answer_set_reason(pipeline, answer);
-    bool poison = is_poison(pipeline, pending);
+    bool poison = is_poison(pipeline, pending, answer);
     if (poison && pending_toggle_person(pending)) {
         answer_report_event(pipeline, pending, "identify_refused");
         pending->proofs = pending->tries = 0; /* a trial of its own, which begins with short pauses */
@@ -297,18 +308,18 @@ static void parked_failed_again(struct lane *lane, const struct answer *answer)
         source_end(pipeline, pending, VERDICT_DEAD, pipeline->data_plane.why.text);
         return;
     }
-    hold_park_again(&pipeline->hold, pending, clock_now() + delay_after(pipeline, pending->tries + 1, answer));
+    hold_park_again(pipeline, pending, clock_now() + parked_pause(pipeline, pending->tries + 1, answer));
 }
 
-/* Whether this event, which fails alone, may be parked. While others are accepted, they show that it is at fault. When
- * none is, for each lane may have such a one first, an empty batch shows whether the data plane is there. */
-static bool may_park(struct source_pipeline *pipeline, struct pending *pending)
+/* Whether an event that fails alone may be parked. While others are accepted, they show that it is at fault. When none
+ * is, for each lane may have such a one first, an empty batch shows whether the data plane is there. */
+static bool may_park(struct source_pipeline *pipeline)
 {
     if (hold_may_park(pipeline))
         return true;
-    pending->unproven = search_is_there(pipeline) && hold_has_room(pipeline);
+    bool there = search_is_there(pipeline) && hold_has_room(pipeline);
     search_ask_if_there(pipeline);
-    return pending->unproven;
+    return there;
 }
 
 /* The same batch has met 5xx, or a cut, several times: one message may be the cause. Smaller batches find it; alone, it
@@ -322,12 +333,12 @@ static bool look_for_poison(struct lane *lane, const struct answer *answer)
         return true;
     }
     struct pending *pending = lane->sending.first;
-    if (!may_park(lane->pipeline, pending)) {
+    if (!may_park(lane->pipeline)) {
         lane_try_another(lane);
         return false;
     }
     answer_report_event(lane->pipeline, pending, "event_parked");
-    hold_park(lane, pending_pop(&lane->sending), clock_now() + delay_after(lane->pipeline, 1, answer));
+    hold_park(lane, pending_pop(&lane->sending), clock_now() + parked_pause(lane->pipeline, 1, answer));
     return true;
 }
 

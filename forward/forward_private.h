@@ -89,7 +89,7 @@ void hold_release(struct source_pipeline *pipeline, const struct pending *pendin
 /* Parks an event that the data plane fails at, alone, until `until`; again, for one that was parked before. The lane
  * goes on without it. */
 void hold_park(struct lane *lane, struct pending *pending, moment until);
-void hold_park_again(struct hold *hold, struct pending *pending, moment until);
+void hold_park_again(struct source_pipeline *pipeline, struct pending *pending, moment until);
 
 /* Whether there is room for another parked event. */
 bool hold_has_room(const struct source_pipeline *pipeline);
@@ -98,8 +98,8 @@ bool hold_has_room(const struct source_pipeline *pipeline);
  * all may fail. */
 bool hold_may_park(const struct source_pipeline *pipeline);
 
-/* Something was accepted: what was parked on the word of an empty batch only need not sit out its back-off; one after
- * another, once. */
+/* Something was accepted: what failed while nothing else was need not sit out its pause, for that may have been no
+ * fault of its own; one after another, once for each such failure. */
 void hold_hurry_parked(struct source_pipeline *pipeline);
 
 /* Whether this event was parked before a restart: then it is again. */
@@ -119,9 +119,6 @@ void hold_return_aside(struct source_pipeline *pipeline, bool alone);
  * not, as things are. */
 moment hold_aside_due(const struct source_pipeline *pipeline);
 void hold_try_aside(struct source_pipeline *pipeline);
-
-/* All that are set aside may be tried at once. */
-void hold_hurry_aside(struct hold *hold);
 
 /* When the first of the parked events can be tried again; MOMENT_NEVER: none, or its lane is busy. */
 moment hold_parked_due(const struct source_pipeline *pipeline);

@@ -325,6 +325,7 @@ void hold_release(struct source_pipeline *pipeline, const struct pending *pendin
 static void park_since(struct source_pipeline *pipeline, struct pending *pending, int64_t since_ms)
 {
     pending->parked_ms = since_ms;
+    pending->unproven = true;
     pending->accepted = pipeline->data_plane.sent;
     pipeline->hold.parked_at = pipeline->data_plane.sent;
     notes_changed(pipeline);
@@ -339,10 +340,11 @@ void hold_park(struct lane *lane, struct pending *pending, moment until)
     park_since(lane->pipeline, pending, clock_unix_ms());
 }
 
-void hold_park_again(struct hold *hold, struct pending *pending, moment until)
+void hold_park_again(struct source_pipeline *pipeline, struct pending *pending, moment until)
 {
     pending->until = until;
-    pending_push(&hold->parked, pending);
+    notes_changed(pipeline);
+    pending_push(&pipeline->hold.parked, pending);
 }
 
 bool hold_has_room(const struct source_pipeline *pipeline)
@@ -364,8 +366,10 @@ void hold_hurry_parked(struct source_pipeline *pipeline)
             continue;
         p->unproven = false;
         until += pipeline->pauses->backoff_ms;
-        if (p->until > until)
-            p->until = until;
+        if (p->until <= until)
+            continue;
+        p->until = until;
+        notes_changed(pipeline);
     }
 }
 
@@ -473,12 +477,6 @@ void hold_try_aside(struct source_pipeline *pipeline)
         return;
     pending->until = 0;
     lane_send_alone(source_lane(pipeline, pending), pending);
-}
-
-void hold_hurry_aside(struct hold *hold)
-{
-    for (struct pending *p = hold->aside.first; p != NULL; p = p->next)
-        p->until = 0;
 }
 
 /* ---- found by id ---- */

@@ -92,6 +92,10 @@ static struct notes make_notes(const struct source_pipeline *pipeline)
     }
     note_parked(&pipeline->hold.parked, &notes);
     notes.operator_must_act = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
+    /* Where lanes wait, the next owner waits as long as is noted: what is parked must not make that less. */
+    for (const struct pending *p = pipeline->hold.parked.first;
+         p != NULL && notes.tries == 0 && !notes.operator_must_act; p = p->next)
+        next = p->until < next ? p->until : next;
     if (pipeline->data_plane.blocked_until > clock_now())
         next = pipeline->data_plane.blocked_until;
     if (next != MOMENT_NEVER)

@@ -39,7 +39,7 @@ struct pending {
     uint64_t accepted; /* requests of the source that were sent when it was suspected first, or failed last, parked */
     moment until;      /* set aside or parked: when to try again */
     int64_t parked_ms; /* parked: since when; Unix time; 0: not */
-    bool unproven;     /* parked: while nothing else was accepted, but an empty batch found the data plane there */
+    bool unproven;     /* parked: nothing shows yet that its last failure was its own and not everybody's */
     bool recalled;     /* parked: before a restart */
     unsigned tries;    /* parked: that failed */
     unsigned proofs;   /* parked: of these, while others were accepted */

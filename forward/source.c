@@ -431,18 +431,47 @@ bool source_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms
     return clock_timespec_ms(file.st_mtim) > unix_ms;
 }
 
-/* Since when a failure puts something off, at least in one lane; Unix time; 0: nothing is. */
+/* Since when an event is held back that is not to be tried yet; Unix time; INT64_MAX: none is. */
+static int64_t held_since(const struct hold *hold)
+{
+    moment now = clock_now();
+    int64_t since_ms = INT64_MAX;
+    for (const struct pending *p = hold->parked.first; p != NULL; p = p->next) {
+        if (p->until > now && p->parked_ms < since_ms)
+            since_ms = p->parked_ms;
+    }
+    for (const struct pending *p = hold->aside.first; p != NULL; p = p->next) {
+        int64_t aside_ms = clock_unix_ms() - (now + OPERATOR_MS - p->until);
+        if (p->until > now && aside_ms < since_ms)
+            since_ms = aside_ms;
+    }
+    return since_ms;
+}
+
+/* Since when a failure puts something off, at least in one lane, or one event; Unix time; 0: nothing is. */
 static int64_t put_off_since(const struct source_pipeline *pipeline)
 {
     moment now = clock_now(), since = MOMENT_NEVER;
-    if (pipeline->data_plane.failing_ms > 0)
-        return pipeline->data_plane.failing_ms;
+    int64_t since_ms = held_since(&pipeline->hold), failing_ms = pipeline->data_plane.failing_ms;
     for (size_t i = 0; i < pipeline->lanes; i++) {
         const struct lane *lane = &pipeline->lane[i];
         if (lane->tries > 0 && lane->due > now && lane->sent_at < since)
             since = lane->sent_at;
     }
-    return since == MOMENT_NEVER ? 0 : clock_unix_ms() - (now - since);
+    if (failing_ms == 0 && since != MOMENT_NEVER)
+        failing_ms = clock_unix_ms() - (now - since);
+    if (failing_ms > 0 && failing_ms < since_ms)
+        since_ms = failing_ms;
+    return since_ms == INT64_MAX ? 0 : since_ms;
+}
+
+/* What is held back may be tried at once. */
+static void hurry_held(struct hold *hold)
+{
+    for (struct pending *p = hold->aside.first; p != NULL; p = p->next)
+        p->until = 0;
+    for (struct pending *p = hold->parked.first; p != NULL; p = p->next)
+        p->until = 0;
 }
 
 void source_look_mended(struct source_pipeline *pipeline)
@@ -456,6 +485,6 @@ void source_look_mended(struct source_pipeline *pipeline)
     pipeline->notes.hurried_ms = clock_unix_ms();
     for (size_t i = 0; i < pipeline->lanes; i++)
         lane_hurry(&pipeline->lane[i]);
-    hold_hurry_aside(&pipeline->hold);
+    hurry_held(&pipeline->hold);
     notes_changed(pipeline);
 }

@@ -24,11 +24,10 @@ enum finding_outcome judge_data_plane_mended(const struct judged *judged)
     const struct source_facts *source = judged->source;
     if (!source->takes_key || !source->notes.operator_must_act || source->counts.waiting == 0)
         return FINDING_ABSENT;
-    return judged_found(
-        judged,
-        "the data plane takes the write key again, and the program was told to send what waits at once%s; "
-        "before, it was refused: %.255s",
-        source->notes.parked_count > 0 ? " (what is held back is tried again by itself)" : "", source->notes.reason);
+    return judged_found(judged,
+                        "the data plane takes the write key again, and the program was told to send what waits at "
+                        "once; before, it was refused: %.255s",
+                        source->notes.reason);
 }
 
 enum finding_outcome judge_dead_letters(const struct judged *judged)

@@ -263,7 +263,7 @@ static enum action_result try_now(const struct form *form)
     snprintf(outcome->words, sizeof outcome->words, "%.500s.%s", why.text,
              form->config->queue == QUEUE_NONE ? " With queue = none Close sends again what was not taken."
              : !noted                          ? " What waits is tried again when its time comes."
-             : outcome->good                   ? " What waits is sent now; what is held back is tried again by itself."
+             : outcome->good                   ? " What waits is sent now, and what is held back is tried."
                                                : " What waits is tried once all the same.");
     log_write(LEVEL_INFO, "msg=tried by=status source=%s good=%d", source->name, outcome->good);
     return ACTION_SAID;

@@ -161,6 +161,7 @@ static void (*const suites[])(void) = {
     // The slowest, so that these begin first when suites run side by side.
     suite_transform_dates,
     suite_forwarder_durable,
+    suite_forwarder_parked,
     suite_queue_repair,
     suite_queue_filter,
     suite_queue_remember,
@@ -224,6 +225,7 @@ static void (*const suites[])(void) = {
     suite_commands_dead_postgresql,
     suite_commands_queue_postgresql,
     suite_forwarder_durable_postgresql,
+    suite_forwarder_parked_postgresql,
     suite_upgrade_postgresql,
     suite_queue_version_postgresql,
     suite_queue_move_postgresql,

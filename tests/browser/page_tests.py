@@ -136,8 +136,8 @@ class Page(unittest.TestCase):
         self.say(browser, "back in a moment")
         self.site.plane.fault = None
         wait_until(lambda: browser.all(".finding > form button") and browser.click(".finding > form button"), PATIENCE, "once more")
-        self.say(browser, "The data plane takes the write key. What waits is sent now; "
-                          "what is held back is tried again by itself.")
+        self.say(browser, "The data plane takes the write key. What waits is sent now, "
+                          "and what is held back is tried.")
         wait_until(lambda: "delivered" in browser.text("#events > tr"), PATIENCE, "it is delivered")
         wait_until(lambda: "taken" in browser.text("tr.opened"), PATIENCE, "so is the last attempt told")
         self.assertIn("503", browser.text("tr.opened"))

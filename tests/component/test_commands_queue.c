@@ -41,6 +41,8 @@ static void status_counts_and_explains(void)
     struct notes notes = {.tries = 3,
                           .since_ms = clock_unix_ms() - 60000,
                           .next_ms = clock_unix_ms() + 90000,
+                          .parked = {{.id = 1}},
+                          .parked_count = 1,
                           .reason = "no connection to\033[31m 127.0.0.1"};
     CU_ASSERT_TRUE(queue_claim(queue, &why) && queue_note(queue, "one", &notes, true, &why));
     made_close(queue);
@@ -82,7 +84,10 @@ static void status_counts_and_explains(void)
     CU_ASSERT_PTR_NULL(member(one, "last_delivered"));
     CU_ASSERT_PTR_NULL(member(one, "complete_until"));
     CU_ASSERT_PTR_NOT_NULL(member(one, "next_attempt"));
+    CU_ASSERT_EQUAL(json_object_get_int(member(one, "held_back")), 1);
     json_object_put(status);
+    RUN(&ran, NULL, "queue", "list");
+    HAS("lead_1 (held back, ");
 
     /* The short name, and of one source. */
     RUN(&ran, NULL, "status", "--json", "--source", "two");
