@@ -176,7 +176,7 @@ static bool write_users(const struct site *site)
 
 static bool start_lighttpd(struct site *site)
 {
-    static const char *const prefixes[TELLS] = {"SAMPLE_PORT=",    "SAMPLE_WORK=",   "SAMPLE_NAME=",     "SAMPLE_SOCKET=",
+    static const char *const prefixes[TELLS] = {"SAMPLE_PORT=",    "SAMPLE_WORK=",   "SAMPLE_NAME=", "SAMPLE_SOCKET=",
                                                 "SAMPLE_PROGRAM=", "SAMPLE_CONFIG=", "SAMPLE_TAKE="};
     struct variable told[TELLS] = {{""}};
     const char *environment[TELLS + 1] = {NULL};
