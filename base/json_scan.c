@@ -160,7 +160,7 @@ void json_scan_replace_surrogates(char *string, size_t length)
 {
     for (size_t i = 0; i + 2 < length; i++) {
         if ((unsigned char)string[i] == 0xED && (unsigned char)string[i + 1] >= 0xA0)
-            memcpy(string + i, "\xEF\xBF\xBD", 3);
+            string[i] = '\xEF', string[i + 1] = '\xBF', string[i + 2] = '\xBD';
     }
 }
 
