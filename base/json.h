@@ -23,7 +23,7 @@ struct json_scan {
     const char *text; /* start, from which offsets count */
     const char *end;  /* the first zero byte after the text */
 
-    size_t replaced; /* lone surrogates that became U+FFFD */
+    size_t replaced; /* lone surrogates so far */
     size_t nuls;     /* \u0000 escapes so far: tells a reader that a name contains one */
 
     const char *problem;    /* the first error; NULL: none yet */
@@ -38,8 +38,13 @@ bool json_scan_refuse(struct json_scan *scan, const char *at, const char *proble
 char json_scan_space(struct json_scan *scan);
 
 /* Reads the string whose opening quote is next. Returns its decoded bytes, zero-terminated, with their number in
- * *length (there may be a NUL among them); they stay in the text's memory. NULL with the error recorded. */
+ * *length (there may be a NUL among them); they stay in the text's memory. A lone surrogate is the three bytes that
+ * UTF-8 would have for it, were it a character (WTF-8): so different strings have different bytes. NULL with the error
+ * recorded. */
 char *json_scan_string(struct json_scan *scan, size_t *length);
+
+/* Makes each lone surrogate of a string that json_scan_string returned U+FFFD, which has as many bytes. */
+void json_scan_replace_surrogates(char *string, size_t length);
 
 /* Makes each NUL of a string that json_scan_string returned U+FFFD, in the text's memory, where there is room: a NUL
  * stands for an escape of six bytes. Call before anything else is scanned. Returns the new length. */
@@ -82,6 +87,15 @@ void json_parts_free(struct json_parts *parts);
 /* Creates a string; the bytes are copied. plain: its JSON text had no escape, so it is printed without looking for one.
  * NULL when out of memory. */
 struct json_object *json_tree_string(const char *bytes, size_t length, bool plain);
+
+/* Creates a string that json_scan_string found lone surrogates in: they become U+FFFD, in the bytes too;
+ * json_tree_exact still has what was there. NULL when out of memory. */
+struct json_object *json_tree_replaced(char *bytes, size_t length);
+
+/* The bytes of a string of a tree as json_scan_string decoded them: others than json_object_get_string's only where it
+ * has U+FFFD for a lone surrogate. For identities: strings that are not the same must not become so. Borrowed from the
+ * string. */
+const char *json_tree_exact(struct json_object *string, size_t *length);
 
 /* Creates a number that prints as its text, which is copied, and has no other value. text must be NUL-terminated. NULL
  * when out of memory. */

@@ -56,9 +56,11 @@ static inline const char *read_name(struct reader *reader)
         return NULL;
     }
     const char *start = scan->at;
-    size_t nuls = scan->nuls;
+    size_t nuls = scan->nuls, replaced = scan->replaced;
     size_t length;
     char *name = json_scan_string(scan, &length);
+    if (name != NULL && scan->replaced != replaced)
+        json_scan_replace_surrogates(name, length);
     if (name == NULL || (scan->nuls != nuls && !admit_nul(reader, start, name, length)))
         return NULL;
     if (json_scan_space(scan) != ':') {
@@ -141,13 +143,18 @@ static bool read_container(struct reader *reader, const char *name, struct json_
 
 static bool read_string(struct reader *reader, struct json_object **value)
 {
-    size_t length;
-    const char *text = json_scan_string(&reader->scan, &length);
+    size_t length, replaced = reader->scan.replaced;
+    char *text = json_scan_string(&reader->scan, &length);
     if (text == NULL)
         return false;
     /* An escape is longer than the bytes it stands for: a string of the same length as its text has none. */
     bool plain = (size_t)(reader->scan.at - text) == length + 1;
-    return value == NULL || hand_over_value(reader, json_tree_string(text, length, plain), value);
+    if (value == NULL)
+        return true;
+    return hand_over_value(reader,
+                           reader->scan.replaced != replaced ? json_tree_replaced(text, length)
+                                                             : json_tree_string(text, length, plain),
+                           value);
 }
 
 static bool read_number(struct reader *reader, struct json_object **value)

@@ -101,10 +101,7 @@ static bool decode_code(struct json_scan *scan, char **from, char **to)
     if (code < 0)
         return json_scan_refuse(scan, *from, "\\u must be followed by four hexadecimal digits");
     *from += at - *from;
-    if (code >= 0xD800 && code <= 0xDFFF) {
-        scan->replaced++;
-        code = 0xFFFD;
-    }
+    scan->replaced += code >= 0xD800 && code <= 0xDFFF;
     scan->nuls += code == 0;
     *to += text_utf8_write(*to, (uint32_t)code);
     return true;
@@ -156,6 +153,15 @@ char *json_scan_string(struct json_scan *scan, size_t *length)
     *length = (size_t)(to - start);
     scan->at = from + 1;
     return start;
+}
+
+/* Of UTF-8, which all else is, only the surrogates' place begins with 0xED and goes on with 0xA0 or more. */
+void json_scan_replace_surrogates(char *string, size_t length)
+{
+    for (size_t i = 0; i + 2 < length; i++) {
+        if ((unsigned char)string[i] == 0xED && (unsigned char)string[i + 1] >= 0xA0)
+            string[i] = '\xEF', string[i + 1] = '\xBF', string[i + 2] = '\xBD';
+    }
 }
 
 size_t json_scan_replace_nuls(char *string, size_t length)
@@ -360,6 +366,41 @@ struct json_object *json_tree_string(const char *bytes, size_t length, bool plai
     if (string != NULL && plain)
         json_object_set_serializer(string, print_plain, NULL, NULL);
     return string;
+}
+
+/* What a string was before replacing; the string's user data. */
+struct exact {
+    size_t length;
+    char bytes[];
+};
+
+static void free_exact(struct json_object *string, void *exact)
+{
+    (void)string;
+    free(exact);
+}
+
+struct json_object *json_tree_replaced(char *bytes, size_t length)
+{
+    struct exact *exact = malloc(sizeof *exact + length);
+    if (exact == NULL)
+        return NULL;
+    exact->length = length;
+    memcpy(exact->bytes, bytes, length);
+    json_scan_replace_surrogates(bytes, length);
+    struct json_object *string = json_object_new_string_len(bytes, (int)length);
+    if (string == NULL)
+        free(exact);
+    else
+        json_object_set_userdata(string, exact, free_exact);
+    return string;
+}
+
+const char *json_tree_exact(struct json_object *string, size_t *length)
+{
+    const struct exact *exact = json_object_get_userdata(string);
+    *length = exact != NULL ? exact->length : (size_t)json_object_get_string_len(string);
+    return exact != NULL ? exact->bytes : json_object_get_string(string);
 }
 
 struct json_object *json_tree_number(const char *text)

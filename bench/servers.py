@@ -73,8 +73,8 @@ def running(name, arguments, environment=None, listens=None, **more):
 def lighttpd(sock, process, file="lighttpd/server.conf", path="/closecrm"):
     """A whole lighttpd in front of a process's FastCGI socket. Gives the place to post to."""
     port = free_port()
-    environment = {"CLOSECRM_PORT": str(port), "CLOSECRM_SOCKET": str(sock), "CLOSECRM_WORK": str(WORK),
-                   "CLOSECRM_SAMPLE": "spawn-fcgi", "BENCH_RIVALS": str(ROOT / "bench/rivals")}
+    environment = {"SAMPLE_PORT": str(port), "SAMPLE_SOCKET": str(sock), "SAMPLE_WORK": str(WORK),
+                   "SAMPLE_NAME": "spawn-fcgi", "BENCH_RIVALS": str(ROOT / "bench/rivals")}
     with running("lighttpd", ["lighttpd", "-D", "-f", file], environment, ("127.0.0.1", port)):
         yield Place(port, path, process)
 
@@ -182,7 +182,7 @@ def php(data_plane_port, children=16):
     of them wait: as many as there are connections do better."""
     sock = WORK / "php.sock"
     sock.unlink(missing_ok=True)
-    environment = {"BENCH_WORK": str(WORK), "CLOSECRM_SOCKET": str(sock), "SIGNATURE_KEY": SIGNATURE_KEY,
+    environment = {"BENCH_WORK": str(WORK), "SAMPLE_SOCKET": str(sock), "SIGNATURE_KEY": SIGNATURE_KEY,
                    "WRITE_KEY": WRITE_KEY, "DATA_PLANE_URL": f"http://127.0.0.1:{data_plane_port}",
                    "PHP_CHILDREN": str(children)}
     arguments = [RIVALS / "php-fpm", "--nodaemonize", "--allow-to-run-as-root", "--fpm-config",

@@ -40,6 +40,9 @@ bool session_open(struct session *session, const char *command);
 /* The first part of session_open: reads the configuration and becomes the owner. Returns false likewise. */
 bool session_prepare(struct session *session, const char *command);
 
+/* The same for what makes a state directory that is missing. */
+bool session_prepare_to_make(struct session *session, const char *command);
+
 void session_close(struct session *session);
 
 /* Prints "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */

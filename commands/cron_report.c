@@ -265,6 +265,19 @@ static void print_line(const char *source, const char *words)
     fputc('\n', stderr);
 }
 
+/* Of a trouble, whose words may have an example of several lines. */
+static void print_lines(const char *words)
+{
+    size_t length = strcspn(words, "\n");
+    for (fputs("cron: ", stderr); words[length] != '\0'; length = strcspn(words, "\n")) {
+        plain_write(stderr, words, length);
+        fputc('\n', stderr);
+        words += length + 1;
+    }
+    plain_write(stderr, words, length);
+    fputc('\n', stderr);
+}
+
 static int64_t interval_ms(const struct cron_report *report)
 {
     return report->config == NULL ? HOUR_MS : report->config->alert_interval_ms;
@@ -281,11 +294,13 @@ static void print_noted(struct cron_report *report, int64_t now_ms)
             continue;
         entry.key = cron_told_key(noted->kind, noted->source, noted->words);
         snprintf(entry.source, sizeof entry.source, "%s", noted->source);
-        snprintf(entry.words, sizeof entry.words, "%s", noted->words);
+        snprintf(entry.words, sizeof entry.words, "%.*s", (int)strcspn(noted->words, "\n"), noted->words);
         if (!cron_told_is_due(&report->told, &entry, now_ms))
             continue;
         if (noted->kind == TOLD_ONCE)
             fprintf(stderr, "%s\n", noted->words); /* as in the log */
+        else if (noted->kind == TOLD_TROUBLE)
+            print_lines(noted->words);
         else
             print_line(noted->source, noted->words);
     }

@@ -97,7 +97,7 @@ static int migrate(const char *command, enum queue_kind to, bool gives_up, bool 
     struct migrated done;
     moment told = clock_now();
     const struct migrating watch = {tell_now_and_then, &told};
-    if (!session_prepare(&session, command))
+    if (!session_prepare_to_make(&session, command))
         return session.code;
     bool good = gives_up ? queue_migrate_give_up(session.config, gone, &watch, &done, &why)
                          : queue_migrate(session.config, to, &watch, &done, &why);

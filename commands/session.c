@@ -254,14 +254,15 @@ static bool give_up(struct session *session, const char *command, const struct e
     return false;
 }
 
-bool session_prepare(struct session *session, const char *command)
+static bool prepare(struct session *session, const char *command, bool makes)
 {
     struct error why = {0};
     *session = (struct session){.config = session_configuration(command), .code = COMMAND_CONFIGURATION};
     if (session->config == NULL)
         return false;
     enum session_place place = session_become_owner(session->config, &why);
-    if (place == SESSION_PLACE_READY || place == SESSION_PLACE_NONE)
+    bool may_make = makes && place == SESSION_PLACE_MISSING && geteuid() != 0;
+    if (place == SESSION_PLACE_READY || place == SESSION_PLACE_NONE || may_make)
         return true;
     struct queue_setup setup;
     struct error fault;
@@ -269,6 +270,16 @@ bool session_prepare(struct session *session, const char *command)
     if (place == SESSION_PLACE_MISSING && !queue_try(session->config, &setup, &is_there, &fault))
         why = fault; /* the program that would make the directory could not run */
     return give_up(session, command, &why);
+}
+
+bool session_prepare(struct session *session, const char *command)
+{
+    return prepare(session, command, false);
+}
+
+bool session_prepare_to_make(struct session *session, const char *command)
+{
+    return prepare(session, command, true);
 }
 
 /* Opening a queue in a database connects to nothing: a server that is away shows when it is asked. */

@@ -229,8 +229,8 @@ char *path_absolute(const char *path);
  * is missing or a path cannot be examined. */
 bool places_find(const char *named, const char *home, const char *standard, char **path, struct error *why);
 
-/* Sets the reason for a missing configuration: the paths tried and an example. */
-void places_nowhere(const char *home, struct error *why);
+/* Sets the reason for a missing configuration: the paths tried and an example. named: CLOSECRM_CONFIG, "" or NULL. */
+void places_nowhere(const char *named, const char *home, struct error *why);
 
 /* The default of a path: beside the configuration file (an absolute path), but for a file in etc it is var, unless a
  * state directory of this program lies beside it already: what waits there is not left behind. The caller frees it;

@@ -99,19 +99,18 @@ bool places_find(const char *named, const char *home, const char *standard, char
     return !is_named;
 }
 
-void places_nowhere(const char *home, struct error *why)
+void places_nowhere(const char *named, const char *home, struct error *why)
 {
     char in_home[PATH_MAX] = "";
     if (home != NULL)
         snprintf(in_home, sizeof in_home, "%.100s/" IN_HOME " and ", home);
     error_set_kind(why, ERROR_MISSING,
-                   "there is no configuration: %s" STANDARD
-                   " do not exist, CLOSECRM_CONFIG names no other file, and no "
+                   "there is no configuration: %s" STANDARD " do not exist, CLOSECRM_CONFIG %s, and no "
                    "CLOSECRM_DATA_PLANE_URL is set. Write the file, for example:\n"
                    "data_plane_url = https://DATA_PLANE\n"
                    "write_key = KEY_OF_THE_RUDDERSTACK_SOURCE\n"
                    "signature_key = KEY_OF_THE_CLOSE_SUBSCRIPTION",
-                   in_home);
+                   in_home, named == NULL ? "names no other file" : "is set but empty");
 }
 
 static bool is_same_file(const char *a, const char *b)
@@ -145,7 +144,7 @@ struct config *config_load_all(struct strings *faults, struct error *why)
         name_in_commands(named);
     if ((is_named || find_home(&home, why)) && places_find(named, home, STANDARD, &path, why)) {
         if (path == NULL && !environment_has_keys(environ))
-            places_nowhere(home, why);
+            places_nowhere(named, home, why);
         else
             config = config_read_all(path, environ, faults, why);
     }

@@ -240,6 +240,10 @@ moment lane_put_off_until(const struct lane *lane);
  * within a few milliseconds goes together. */
 moment lane_next(const struct lane *lane);
 
+/* When the lane may send this parked event, alone. May have passed. MOMENT_NEVER: when what is with the data plane, or
+ * another parked event, which goes first, was answered. */
+moment lane_parked_due(const struct lane *lane, const struct pending *parked);
+
 /* Puts an event's message into the batch, and the event into built. DROPPED, NO_ROOM, NO_MEMORY: the event is left to
  * the caller. */
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed);

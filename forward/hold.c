@@ -400,10 +400,9 @@ void hold_try_parked(struct source_pipeline *pipeline)
     pending_move(&all, &hold->parked);
     while ((pending = pending_pop(&all)) != NULL) {
         struct lane *lane = source_lane(pipeline, pending);
-        bool alone = lane->sending.count == 0 && (lane->waiting.first == NULL || lane->waiting.first->parked_ms == 0);
         if (source_expire(pipeline, pending))
             continue;
-        if (alone && pending->until <= now && lane_due(lane) <= now)
+        if (lane_parked_due(lane, pending) <= now)
             lane_send_alone(lane, pending);
         else
             pending_push(&hold->parked, pending);
@@ -414,8 +413,8 @@ moment hold_parked_due(const struct source_pipeline *pipeline)
 {
     moment due = MOMENT_NEVER;
     for (const struct pending *p = pipeline->hold.parked.first; p != NULL; p = p->next) {
-        if (source_lane(pipeline, p)->sending.count == 0 && p->until < due)
-            due = p->until;
+        moment one = lane_parked_due(source_lane(pipeline, p), p);
+        due = one < due ? one : due;
     }
     return due;
 }

@@ -123,6 +123,14 @@ moment lane_next(const struct lane *lane)
     return at_once ? lane_due(lane) : later_of(lane_due(lane), lane->sent_at + PACE_MS);
 }
 
+moment lane_parked_due(const struct lane *lane, const struct pending *parked)
+{
+    const struct pending *first = lane->waiting.first;
+    if (lane->sending.count > 0 || (first != NULL && first->parked_ms > 0))
+        return MOMENT_NEVER;
+    return later_of(parked->until, lane_due(lane));
+}
+
 bool lane_has_room(const struct lane *lane)
 {
     return lane->waiting.count == 0 && lane->batch.count < lane_limit(lane) && lane->batch.text.length < BATCH_BYTES &&

@@ -44,6 +44,16 @@ static void put(struct buffer *out, const char *before, struct slice text, const
     buffer_text(out, after);
 }
 
+/* The page's event is the same one as the body's that is made of it. */
+static void check_identity(const struct log_event *event, struct slice body)
+{
+    struct parsed *parsed = transform_parse(body.at, body.length, NULL, NULL);
+    RIG_CHECK(parsed == NULL || !event->identified ||
+                  memcmp(event->identity.key, transform_identity(parsed)->key, sizeof event->identity.key) == 0,
+              "the identity by the Event Log is another");
+    parsed_free(parsed);
+}
+
 /* The body that is appended for the event when it stands in a page; "": the page has no such event. *identified: it has
  * an id; *covered: a subscription would have delivered it. */
 static void by_event_log(struct slice event, struct buffer *out, bool *identified, bool *covered)
@@ -61,6 +71,7 @@ static void by_event_log(struct slice event, struct buffer *out, bool *identifie
         *identified = log.events[0].identified;
         *covered = log.events[0].subscription != NULL;
         RIG_CHECK(event_log_write_body(out, &log.events[0], false), "out of memory");
+        check_identity(&log.events[0], rig_slice(out));
     }
     event_log_free(&log);
 }

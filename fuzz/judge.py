@@ -4,10 +4,14 @@
 Kinds of records: `json` (what was made must be JSON), `message` (a webhook's body, and its track message: no number, text
 or member may be altered), `events` (a page of the Event Log, and the events that were taken from it, a line each)."""
 import datetime
+import hashlib
 import json
 import sys
+import uuid
 
 REPLACEMENT = "\ufffd"
+NAMESPACE = uuid.UUID("6f0e7b1c-2d49-4c58-9a3e-84c1d7f05b62")
+BLANKS = "\ufeff \t\n\v\f\r\x85"
 
 
 class Number(str):
@@ -72,6 +76,14 @@ def milliseconds(text):
         return None
 
 
+def message_id(text):
+    """An id that a message cannot hold as it came is made over it: ids that differ in such characters stay different."""
+    if text_of(text) == text:
+        return text
+    made = hashlib.sha1(NAMESPACE.bytes + text.encode("utf-8", "surrogatepass")).digest()
+    return str(uuid.UUID(bytes=made[:16], version=5))
+
+
 def judge_message(body, made):
     body, message = read(body), read(made)
     event = body["event"]
@@ -83,8 +95,10 @@ def judge_message(body, made):
     same(message["event"], text_of(event["object_type"]) + " " + text_of(event["action"]), "event")
     if "userId" in message:
         same(message["userId"], text_of(event["lead_id"]), "userId")
-    elif isinstance(event.get("lead_id"), str) and event["lead_id"].strip("\ufeff \t\n\v\f\r\x85").strip():
+    elif isinstance(event.get("lead_id"), str) and event["lead_id"].strip(BLANKS).strip():
         raise ValueError("there is a lead, and no userId")
+    if type(event.get("id")) is str and event["id"].strip(BLANKS).strip():
+        same(message["messageId"], message_id(event["id"]), "messageId")
     for member in ("date_updated", "date_created"):
         if milliseconds(event.get(member)) is not None and "originalTimestamp" in message:
             same(milliseconds(message["originalTimestamp"]), milliseconds(event[member]), "originalTimestamp")

@@ -109,7 +109,7 @@ enum finding_outcome judge_queue_not_used(const struct judged *judged)
     if (left->why.text[0] != '\0')
         return judged_found(judged,
                             "there is a queue.db in %.160s, which queue = %s does not use, and what is in it cannot be "
-                            "told: %.200s",
+                            "told: %.900s",
                             state_dir, queue, left->why.text);
     if (left->waiting + left->dead == 0)
         return FINDING_ABSENT;

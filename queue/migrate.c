@@ -26,9 +26,9 @@ static const struct migration *const sides[] = {
 #endif
 };
 
-bool migrate_open_side(struct side *side, const struct config *config, struct error *why)
+bool migrate_open_side(struct side *side, const struct config *config, bool any, struct error *why)
 {
-    side->state = side->engine->open(config, why);
+    side->state = side->engine->open(config, any, why);
     return side->state != NULL && side->engine->mark(side->state, &side->mark, why);
 }
 
@@ -166,74 +166,7 @@ static bool begin_side(struct course *course, struct side *side, int64_t number,
            migrate_set_mark(course, side, &mark, why);
 }
 
-bool migrate_is_marked(const struct side *side)
-{
-    return side->mark.state == MIGRATION_LEAVES || side->mark.state == MIGRATION_RECEIVES;
-}
-
-/* Whether both sides have the marks of one migration. */
-bool migrate_is_begun(const struct course *course)
-{
-    const struct migration_mark *from = &course->from.mark, *to = &course->to.mark;
-    return (from->state == MIGRATION_LEAVES || from->state == MIGRATION_LEFT) &&
-           (to->state == MIGRATION_RECEIVES || to->state == MIGRATION_ARRIVED) && from->number == to->number;
-}
-
 /* ---- beginning ---- */
-
-bool migrate_refuse_shared(struct course *course, struct error *why)
-{
-    const struct migration_mark *local = &local_side(course)->mark, *mark = &shared_side(course)->mark;
-    enum migration_reader reader = migration_reader(mark, course->config);
-    bool knows = local->state != MIGRATION_NONE && local->number == mark->number;
-    if (reader == MIGRATION_HERE && mark->state != MIGRATION_LEFT && !knows)
-        reader = MIGRATION_STALE;
-    migration_words(mark, reader, why);
-    return false;
-}
-
-bool migrate_tell_missing(struct course *course, struct error *why)
-{
-    if (why->kind == ERROR_MISSING && local_side(course)->mark.state == MIGRATION_LEFT)
-        error_prefix(why,
-                     "this queue was moved to that database. Only where that is gone for good, and what waits in it, "
-                     "move queue.db and what begins with queue.db- out of %.200s, and keep it: the program then begins "
-                     "a new queue here: ",
-                     course->config->state_dir);
-    return false;
-}
-
-bool migrate_ask_opened(struct course *course, struct error *why)
-{
-    const struct side *local = local_side(course), *shared = shared_side(course);
-    course->opened = no_mark;
-    return local->mark.number == 0 || shared->engine->opened(shared->state, local->mark.number, &course->opened, why);
-}
-
-bool migrate_was_opened(const struct course *course)
-{
-    return course->opened.number != 0;
-}
-
-bool migrate_is_same_place(struct course *course, struct error *why)
-{
-    char place[MIGRATION_PLACE];
-    const struct migration_mark *mark = &local_side(course)->mark;
-    if (!migrate_is_marked(local_side(course)) && mark->state != MIGRATION_ARRIVED)
-        return true;
-    if (migrate_was_opened(course) || shared_side(course)->mark.number == mark->number)
-        return true; /* it may have another name now */
-    shared_side(course)->engine->mark_place(course->config, place);
-    if (strcmp(mark->place, place) == 0)
-        return true;
-    error_set(
-        why,
-        "a migration was begun, with the queue %.150s, and queue_url names the one %.150s: set it back. Where the "
-        "first is gone for good: `closecrm.fcgi queue migrate --give-up --gone` opens what is in this state "
-        "directory",
-        mark->place, place);
-    return false;
-}
 
 static bool note_arrived(struct course *course, const char *source, enum cargo_part part, struct error *why)
 {
@@ -289,23 +222,29 @@ bool migrate_take_arrived(struct course *course, struct error *why)
  * giving it up. */
 bool migrate_has_nothing(struct course *course, struct error *why)
 {
-    course->has_arrived = false;
-    if (!migrate_each_part(course, note_arrived, why))
+    struct course alone = *course;
+    alone.has_arrived = false;
+    alone.from = alone.to = *local_side(course);
+    if (!migrate_each_part(&alone, note_arrived, why))
         return false;
-    if (course->has_arrived)
-        error_set(why,
-                  "the queue was being moved to here, and that was given up on another machine, or the database is "
-                  "another one now: what is in the database counts. If it is the right one, move queue.db and what "
-                  "begins with queue.db- out of %.200s, and keep it: what waited there before is in it, too",
-                  course->config->state_dir);
-    return !course->has_arrived;
+    if (alone.has_arrived)
+        error_set(
+            why,
+            "a queue was being moved to here, and the database of queue_url is another one now, which knows nothing "
+            "of it: bring that one back. Where it is gone for good: `closecrm.fcgi queue migrate --give-up --gone` "
+            "opens what is in this state directory, with what had arrived");
+    return !alone.has_arrived;
 }
 
 static bool may_begin(struct course *course, struct side *local, struct side *shared, struct error *why)
 {
     bool receives = local == &course->to, has_left = local->mark.state == MIGRATION_LEFT && !receives;
     enum migration_state role = receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES;
-    if (migrate_is_marked(shared) || has_left)
+    bool brings =
+        receives && migrate_is_stale(course); /* what is in both is known where it goes, unless that moved on */
+    if (brings && local->mark.state == MIGRATION_LEFT && !migrate_is_where_it_left(course, local, why))
+        return false;
+    if ((migrate_is_marked(shared) && !brings) || has_left)
         return migrate_refuse_shared(course, why);
     if (migrate_is_marked(local) && local->mark.state != role) {
         migration_words(&local->mark, MIGRATION_OWN, why);
@@ -378,22 +317,6 @@ static bool open_own(struct course *course, struct error *why)
     return true;
 }
 
-/* Whether the state directory's queue is in the database that queue_url names, as far as it can be told. */
-static bool has_left_to_there(struct course *course, struct error *why)
-{
-    char place[MIGRATION_PLACE];
-    const char *now = course->from.mark.place;
-    course->to.engine->mark_place(course->config, place);
-    if (strcmp(now, place) == 0)
-        return true;
-    error_set(
-        why,
-        "this queue was moved: it is %.150s now, and queue_url names the one %.150s: set it back. To use that one "
-        "instead nothing is to be moved: set queue = postgresql",
-        now, place);
-    return false;
-}
-
 /* What came from the database is delivered from there: all of it comes again, with what followed. */
 static bool take_opened(struct course *course, struct error *why)
 {
@@ -408,9 +331,9 @@ static bool take_opened(struct course *course, struct error *why)
 static bool migrate(struct course *course, struct error *why)
 {
     struct side *from = &course->from, *to = &course->to;
-    if (!migrate_open_side(local_side(course), course->config, why))
+    if (!migrate_open_side(local_side(course), course->config, false, why))
         return false;
-    if (!migrate_open_side(shared_side(course), course->config, why))
+    if (!migrate_open_side(shared_side(course), course->config, migrate_is_half(local_side(course)), why))
         return migrate_tell_missing(course, why);
     if (!migrate_ask_opened(course, why) || !migrate_is_same_place(course, why))
         return false;
@@ -425,7 +348,7 @@ static bool migrate(struct course *course, struct error *why)
     if (left && from->engine != &sqlite_migration && !migrate_is_begun(course) && to->mark.state != MIGRATION_LEAVES)
         return open_own(course, why);
     if (left && to->mark.state == MIGRATION_NONE) {
-        if (!has_left_to_there(course, why))
+        if (!migrate_is_where_it_left(course, from, why))
             return false;
         course->done->was_done = true;
         snprintf(course->done->to, sizeof course->done->to, "%s", from->mark.place);

@@ -100,6 +100,8 @@ static bool open_as_it_is(struct course *course, struct error *why)
     name_places(course, side, &course->to);
     snprintf(course->done->to, sizeof course->done->to, "%s", side->mark.place);
     course->done->is_opened = true;
+    if (side == local_side(course))
+        shared_side(course)->engine->forget(course->config);
     return migrate_set_mark(course, side, &open, why) && migrate_each_part(course, count_there, why);
 }
 
@@ -143,6 +145,10 @@ static bool end_local(struct course *course, struct side *local, struct error *w
     struct side *shared = shared_side(course);
     bool local_stays = local->mark.state == MIGRATION_LEAVES || shared->mark.state != MIGRATION_NONE;
     name_places(course, local_stays ? local : shared, local_stays ? shared : local);
+    if (course->gone && local->mark.state == MIGRATION_RECEIVES && !migrate_has_nothing(course, why)) {
+        turn(course);
+        return open_as_it_is(course, why);
+    }
     return (local->mark.state != MIGRATION_RECEIVES || migrate_has_nothing(course, why)) &&
            migrate_set_mark(course, local, &(struct migration_mark){.state = MIGRATION_NONE}, why);
 }
@@ -151,7 +157,8 @@ static bool end_local(struct course *course, struct side *local, struct error *w
 static bool end_shared(struct course *course, struct side *shared, struct error *why)
 {
     bool has_left = shared->mark.state == MIGRATION_LEFT;
-    return course->gone && !has_left ? open_as_it_is(course, why) : migrate_refuse_shared(course, why);
+    bool may_open = course->gone && !has_left && !migrate_is_stale(course);
+    return may_open ? open_as_it_is(course, why) : migrate_refuse_shared(course, why);
 }
 
 static bool is_nothing(const struct side *local, struct error *why)
@@ -182,8 +189,10 @@ static bool give_up_half(struct course *course, struct error *why)
 /* The database is not there. */
 static bool give_up_alone(struct course *course, struct side *local, struct error *why)
 {
-    if (course->gone)
+    if (course->gone && local->mark.state != MIGRATION_NONE)
         return open_as_it_is(course, why);
+    if (!migrate_is_half(local))
+        return migrate_tell_missing(course, why);
     error_prefix(why,
                  "both queues are needed for that, unless the database is gone for good: then `%s queue migrate "
                  "--give-up --gone` opens what is in %.100s: ",
@@ -195,13 +204,10 @@ static bool give_up_alone(struct course *course, struct side *local, struct erro
 bool migrate_give_up(struct course *course, struct error *why)
 {
     struct side *local = local_side(course);
-    if (!migrate_open_side(local, course->config, why))
+    if (!migrate_open_side(local, course->config, false, why))
         return false;
-    if (!migrate_open_side(shared_side(course), course->config, why)) {
-        bool is_half = migrate_is_marked(local) || local->mark.state == MIGRATION_ARRIVED;
-        return why->kind == ERROR_MISSING && is_half ? give_up_alone(course, local, why)
-                                                     : migrate_tell_missing(course, why);
-    }
+    if (!migrate_open_side(shared_side(course), course->config, migrate_is_half(local), why))
+        return why->kind == ERROR_MISSING ? give_up_alone(course, local, why) : false;
     if (!migrate_ask_opened(course, why))
         return false;
     if (!migrate_is_same_place(course, why))

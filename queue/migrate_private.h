@@ -1,4 +1,4 @@
-/* What migrate.c and migrate_give_up.c share: a migration in this process, and its steps. */
+/* What migrate.c, migrate_marks.c and migrate_give_up.c share: a migration in this process, and its steps. */
 #ifndef QUEUE_MIGRATE_PRIVATE_H
 #define QUEUE_MIGRATE_PRIVATE_H
 
@@ -18,7 +18,7 @@ struct course {
     const struct migrating *watch;
     struct migrated *done;
     struct cargo cargo;
-    bool has_arrived; /* anything but identities */
+    bool has_arrived; /* anything but identities; of migrate_has_nothing */
     bool gone;        /* the operator says that the other side is */
 };
 
@@ -34,7 +34,8 @@ static inline struct side *shared_side(struct course *course)
 
 /* ---- migrate.c: each returns false with the reason ---- */
 
-bool migrate_open_side(struct side *side, const struct config *config, struct error *why);
+/* any: as the engine's. */
+bool migrate_open_side(struct side *side, const struct config *config, bool any, struct error *why);
 
 /* As the engine's; and tells of the step. */
 bool migrate_set_mark(const struct course *course, struct side *side, const struct migration_mark *mark,
@@ -50,9 +51,25 @@ bool migrate_each_part(struct course *course,
                        bool (*act)(struct course *course, const char *source, enum cargo_part part, struct error *why),
                        struct error *why);
 
+/* Of a state directory that receives, or has received, from a database that was opened then: removes what came from
+ * there, but for identities, and the mark. */
+bool migrate_take_arrived(struct course *course, struct error *why);
+
+/* Whether nothing but identities has arrived in the state directory, which receives. */
+bool migrate_has_nothing(struct course *course, struct error *why);
+
+/* ---- migrate_marks.c ---- */
+
 /* Whether a side is half of a migration, and whether both sides have the marks of one. */
 bool migrate_is_marked(const struct side *side);
+
+/* Whether a state directory may not be opened, but for one that has left. */
+bool migrate_is_half(const struct side *local);
 bool migrate_is_begun(const struct course *course);
+
+/* Whether the database has half of a migration whose other one, in this state directory, was opened as it is, or is
+ * gone: what may be in both is known there. */
+bool migrate_is_stale(struct course *course);
 
 /* Says what the database's mark says to this machine. Returns false. */
 bool migrate_refuse_shared(struct course *course, struct error *why);
@@ -70,12 +87,8 @@ bool migrate_was_opened(const struct course *course);
  * there is no mark that is about one. */
 bool migrate_is_same_place(struct course *course, struct error *why);
 
-/* Of a state directory that receives, or has received, from a database that was opened then: removes what came from
- * there, but for identities, and the mark. */
-bool migrate_take_arrived(struct course *course, struct error *why);
-
-/* Whether nothing but identities has arrived in the state directory, which receives. */
-bool migrate_has_nothing(struct course *course, struct error *why);
+/* Whether the state directory's queue, which has left, is in the database of queue_url, as far as it can be told. */
+bool migrate_is_where_it_left(struct course *course, const struct side *local, struct error *why);
 
 /* ---- migrate_give_up.c ---- */
 

@@ -118,8 +118,10 @@ struct migration {
     const char *value; /* of the key `queue` */
 
     /* Opens the queue with the consumer lock, makes it where there is none, and refuses while any other process has it
-     * open. Returns NULL with the reason; ERROR_MISSING: nothing is there that could be opened, maybe for good. */
-    void *(*open)(const struct config *config, struct error *why);
+     * open. any: of a database, also one that the state directory has not worked with, for its mark says what is right.
+     * Returns NULL with the reason; ERROR_MISSING: nothing is there that could be opened, or not what was there, maybe
+     * for good. */
+    void *(*open)(const struct config *config, bool any, struct error *why);
     void (*close)(void *state);
 
     /* Where the queue is, for people, without a secret. */
@@ -140,6 +142,9 @@ struct migration {
     /* Of a database: notes in the state directory that it works with this one; where that cannot be done it is logged.
      */
     void (*note)(void *state);
+
+    /* The same: the one that was noted is gone for good, and whichever comes next is the right one. */
+    void (*forget)(const struct config *config);
 
     /* Empties a queue that has left: what came later is where it went. Its mark is gone then. */
     bool (*empty)(void *state, struct error *why);

@@ -58,9 +58,12 @@ static void begun_words(const struct migration_mark *mark, enum migration_reader
                   leaves, place, mark->command);
     else if (reader == MIGRATION_STALE)
         error_set(why,
-                  "%s%s, whose queue.db knows nothing of it any more: `closecrm.fcgi queue migrate --give-up --gone` "
-                  "opens what is here",
+                  "%s%s, whose queue.db knows nothing of it any more: `closecrm.fcgi queue migrate --to sqlite` brings "
+                  "what is in the database to there, where what was delivered meanwhile is known",
                   leaves, place);
+    else if (mark->state == MIGRATION_LEAVES && mark->letters == MIGRATION_LETS_GO)
+        error_set(why, "%s%s. Giving that up was interrupted: `closecrm.fcgi queue migrate --give-up` goes on", leaves,
+                  place);
     else
         error_set(why,
                   "%s%s. If that was interrupted, `closecrm.fcgi queue migrate --to %.16s` goes on, "

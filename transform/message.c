@@ -199,18 +199,19 @@ static struct json_object *make_newer_id(const struct parsed *parsed, const char
     return made;
 }
 
-/* By the id as it came: two ids that replacing U+0000 would make equal stay two. */
+/* By the id as it came: ids that replacing U+0000 or lone surrogates would make equal stay as many. */
 static struct json_object *make_message_id(const struct parsed *parsed, const struct rules *rules, bool newer_version)
 {
     const char *id = parsed->made_id;
     size_t length = strlen(id);
+    bool as_it_came = true;
     if (parsed->id != NULL) {
-        id = json_object_get_string(parsed->id);
-        length = (size_t)json_object_get_string_len(parsed->id);
+        id = json_tree_exact(parsed->id, &length);
+        as_it_came = id == json_object_get_string(parsed->id) && (rules->keep_nul || strlen(id) == length);
     }
     if (newer_version)
         return make_newer_id(parsed, id, length);
-    if (!rules->keep_nul && strlen(id) < length) {
+    if (!as_it_came) {
         char made[IDENTIFIER_TEXT];
         identifier_make_text(id, length, made);
         return json_object_new_string(made);

@@ -21,7 +21,10 @@ bool identifier_is_blank(const char *text, size_t length);
 /* Computes a version 5 UUID of these bytes in this program's namespace: equal bytes always give the same UUID. */
 void identifier_make(const void *bytes, size_t length, unsigned char uuid[static 16]);
 
-/* The same as lower-case text. */
+/* The same of a string's bytes as they came: strings that replacing would make equal have UUIDs of their own. */
+void identifier_make_of(struct json_object *string, unsigned char uuid[static 16]);
+
+/* As identifier_make, as lower-case text. */
 void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT]);
 
 /* ---- transform.c: U+0000 ---- */

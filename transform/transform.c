@@ -202,6 +202,13 @@ void identifier_make(const void *bytes, size_t length, unsigned char uuid[static
     uuid_generate_sha1(uuid, namespace, bytes, length);
 }
 
+void identifier_make_of(struct json_object *string, unsigned char uuid[static 16])
+{
+    size_t length;
+    const char *exact = json_tree_exact(string, &length);
+    identifier_make(exact, length, uuid);
+}
+
 void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT])
 {
     uuid_t uuid = {0};
@@ -319,8 +326,9 @@ static void make_anonymous_id(struct parsed *parsed, const char *body)
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         struct json_object *source = usable(parsed, sources[i]);
         if (source != NULL) {
-            size_t length = (size_t)json_object_get_string_len(source);
-            identifier_make_text(json_object_get_string(source), length, parsed->anonymous_id);
+            size_t length;
+            const char *exact = json_tree_exact(source, &length);
+            identifier_make_text(exact, length, parsed->anonymous_id);
             return;
         }
     }
@@ -342,8 +350,7 @@ static void find_ids(struct parsed *parsed, const char *body)
         make_anonymous_id(parsed, body);
     parsed->id = json_object_get(usable(parsed, "id"));
     if (parsed->id != NULL) {
-        size_t length = (size_t)json_object_get_string_len(parsed->id);
-        identifier_make(json_object_get_string(parsed->id), length, parsed->identity.key);
+        identifier_make_of(parsed->id, parsed->identity.key);
     } else {
         identifier_make(body, parsed->body_length, parsed->identity.key);
         identifier_make_text(body, parsed->body_length, parsed->made_id);
@@ -399,7 +406,7 @@ bool transform_read_head(struct json_object *event, struct event_head *head, str
     struct json_object *id = usable_member(event, "id");
     head->identified = id != NULL;
     if (id != NULL)
-        identifier_make(json_object_get_string(id), (size_t)json_object_get_string_len(id), head->identity.key);
+        identifier_make_of(id, head->identity.key);
     return true;
 }
 

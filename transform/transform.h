@@ -19,9 +19,10 @@ struct parsed;
 
 /* Rules for ids. userId is the event's lead_id; without a usable one, anonymousId is made from object_id, else
  * organization_id, else id, else the body. messageId is the event's id, else made from the body; for a newer version it
- * is made from that id, a line feed and date_updated in UTC with microseconds. An id that holds U+0000 stays as it is
- * with keep_nul; else the messageId is made from it. Ids are made as version 5 UUIDs in this program's namespace
- * (message.c). Usable: a string that is not blank. */
+ * is made from that id, a line feed and date_updated in UTC with microseconds. It is also made from an id that a
+ * message cannot hold as it came: with a lone surrogate; with U+0000, unless keep_nul. Ids are made as version 5 UUIDs
+ * in this program's namespace (message.c), of texts as they came (json_tree_exact). Usable: a string that is not blank.
+ */
 
 /* Identifies an event across deliveries, and orders its versions. */
 struct identity {

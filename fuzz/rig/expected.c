@@ -121,10 +121,10 @@ static void check_ids(const struct node *event, const struct node *message, cons
         check_value(node_member(message, "userId"), lead, wish, "userId");
     else if (node_member(message, "userId") == NULL)
         RIG_CHECK(is_uuid(node_member(message, "anonymousId")), "neither userId nor a made anonymousId");
-    bool as_it_is = !newer && has_letter(id) && (!wish->replace_nuls || memchr(id->bytes, '\0', id->length) == NULL);
-    if (as_it_is)
+    bool replaced = is_string(id) && (id->lone || (wish->replace_nuls && memchr(id->bytes, '\0', id->length) != NULL));
+    if (!newer && !replaced && has_letter(id))
         check_value(node_member(message, "messageId"), id, wish, "messageId");
-    else if (newer || !is_string(id))
+    else if (newer || replaced || !is_string(id))
         RIG_CHECK(is_uuid(node_member(message, "messageId")), "messageId is not made");
 }
 

@@ -65,8 +65,8 @@ static uint32_t four_digits(const char *at)
     return (uint32_t)strtoul(digits, NULL, 16);
 }
 
-/* The escape behind a backslash. Returns its length. */
-static size_t decode_escape(const char *at, char *out, size_t *written)
+/* The escape behind a backslash. Returns its length. *lone becomes true where it is half a pair. */
+static size_t decode_escape(const char *at, char *out, size_t *written, bool *lone)
 {
     static const char named[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
     if (*at != 'u') {
@@ -83,14 +83,16 @@ static size_t decode_escape(const char *at, char *out, size_t *written)
             length = 11;
         }
     }
-    if (code >= 0xD800 && code < 0xE000)
+    if (code >= 0xD800 && code < 0xE000) {
         code = 0xFFFD;
+        *lone = true;
+    }
     *written = put_code(out, code);
     return length;
 }
 
 /* Reads a string whose quote comes next. NULL: there is none. */
-static char *walk_string(struct walk *walk, size_t *length)
+static char *walk_string(struct walk *walk, size_t *length, bool *lone)
 {
     if (!walk_take(walk, '"'))
         return NULL;
@@ -100,7 +102,7 @@ static char *walk_string(struct walk *walk, size_t *length)
     while (*walk->at != '"') {
         size_t written = 1;
         if (*walk->at == '\\') {
-            walk->at += 1 + decode_escape(walk->at + 1, out + *length, &written);
+            walk->at += 1 + decode_escape(walk->at + 1, out + *length, &written, lone);
         } else {
             out[*length] = *walk->at++;
         }
@@ -119,7 +121,8 @@ static bool walk_parts(struct walk *walk, struct node *container, char close)
         walk->out->deepest = walk->depth;
     while (!walk_take(walk, close)) {
         size_t length = 0;
-        char *name = close == '}' ? walk_string(walk, &length) : NULL;
+        bool lone = false;
+        char *name = close == '}' ? walk_string(walk, &length, &lone) : NULL;
         if (close == '}' && (name == NULL || !walk_take(walk, ':'))) {
             free(name);
             return false;
@@ -150,7 +153,7 @@ static struct node *walk_value(struct walk *walk)
     if (is_number)
         node->kind = '0';
     if (*start == '"') {
-        node->bytes = walk_string(walk, &node->length);
+        node->bytes = walk_string(walk, &node->length, &node->lone);
     } else if (*start == '{' || *start == '[') {
         walk->at++;
         if (!walk_parts(walk, node, *start == '{' ? '}' : ']'))

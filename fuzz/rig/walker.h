@@ -14,6 +14,7 @@ struct node {
     struct slice text; /* as it stands in the text */
     char *bytes;       /* of a string: decoded, a lone surrogate as U+FFFD */
     size_t length;
+    bool lone;  /* of a string: there was one */
     char *name; /* of a member: decoded likewise; NULL: an element, or the outermost */
     size_t name_length;
     struct node *first, *next;

@@ -176,6 +176,7 @@ static enum pg_outcome mismatch(struct pg_session *session, const struct identit
         "%.100s. Nothing is accepted or sent until it is decided: bring that one back (queue_url, the host's name, "
         "a renamed schema), or go on with what is there now: `closecrm.fcgi queue adopt`",
         expected->origin, expected->place, found);
+    session->is_other = true;
     return wrong(session, &why);
 }
 

@@ -47,8 +47,8 @@ static bool claim(struct pg_side *side, struct error *why)
         result = try_claim(side, &got);
     }
     if (result == PG_DONE && !got)
-        error_set(why, "a process forwards from the database of queue_url: stop the program on all machines until the "
-                       "queue is moved");
+        error_set(why, "a process forwards from the database of queue_url, or moves its queue: stop the program on all "
+                       "machines until the queue is moved");
     return side_done(side, result, why) && got;
 }
 
@@ -113,7 +113,7 @@ static void pg_mark_place(const struct config *config, char out[static MIGRATION
     PQconninfoFree(options);
 }
 
-static void *pg_side_open(const struct config *config, struct error *why)
+static void *pg_side_open(const struct config *config, bool any, struct error *why)
 {
     if (config->queue_url == NULL) {
         error_set(why, "the configuration names no queue_url: postgresql://USER:PASSWORD@HOST/DATABASE");
@@ -128,10 +128,11 @@ static void *pg_side_open(const struct config *config, struct error *why)
     }
     pg_session_init(&side->session, config, &moving);
     side->session.migrates = true;
+    side->session.adopts = any;
     enum pg_outcome result = pg_session_open(&side->session);
     if (side_done(side, result, why) && claim(side, why) && is_alone(side, why))
         return side;
-    if (result == PG_LOST && is_missing(why->text))
+    if ((result == PG_LOST && is_missing(why->text)) || (result == PG_WRONG && side->session.is_other))
         why->kind = ERROR_MISSING;
     pg_side_close(side);
     return NULL;
@@ -222,10 +223,16 @@ static bool pg_side_unmark(struct pg_side *side, struct error *why)
     return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
 }
 
+/* An opened queue counts the dead letters that have arrived as events that died; when the rest comes, all counts do. */
+#define COUNT_DIED(sign)                                                                                               \
+    "INSERT INTO count AS c (source, kind, n) SELECT s.number, 4::int2, " sign "m.id FROM migrated m"                  \
+    " JOIN source s ON s.name = m.source WHERE m.number = $1 AND m.part = 200 AND m.id <> 0"                           \
+    " ON CONFLICT (source, kind) DO UPDATE SET n = c.n + excluded.n"
+
 /* NONE: the queue is open, and the row and what belongs to it stay for who has that number. */
 static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mark *mark)
 {
-    struct params number = {.count = 0}, both = {.count = 0};
+    struct params number = {.count = 0}, both = {.count = 0}, dead = {.count = 0};
     struct params params = {.count = 0}, version = {.count = 0};
     char place[sizeof mark->place];
     params_int4(&params, (int32_t)mark->state);
@@ -236,12 +243,15 @@ static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mar
     params_text(&params, mark->command);
     params_int4(&version, mark->state == MIGRATION_NONE ? SCHEMA_VERSION : SCHEMA_MIGRATES);
     params_int8(&number, mark->number);
+    params_int8(&dead, mark->number);
     params_int8(&both, mark->number);
     params_int4(&both, (int32_t)mark->state);
     pg_session_send_text(&side->session,
                          "DELETE FROM migrated WHERE number <> $1 AND number NOT IN (SELECT number FROM migration"
                          " WHERE state = 0)",
                          &number);
+    if (mark->state == MIGRATION_NONE || mark->state == MIGRATION_RECEIVES)
+        pg_session_send_text(&side->session, mark->state == MIGRATION_NONE ? COUNT_DIED("") : COUNT_DIED("-"), &dead);
     pg_session_send_text(&side->session, "DELETE FROM migration WHERE state <> 0 OR (number = $1 AND $2 = 0)", &both);
     pg_session_send_text(&side->session, "INSERT INTO migration VALUES ($1, $2, $3, $4, $5)", &params);
     pg_session_send_text(&side->session, "UPDATE meta SET version = $1", &version);
@@ -412,6 +422,7 @@ const struct migration postgresql_migration = {
     .set_mark = pg_side_set_mark,
     .opened = pg_side_opened,
     .note = pg_side_note,
+    .forget = pg_identity_forget,
     .empty = pg_side_empty,
     .last_letter = pg_side_last_letter,
     .reserve_letters = pg_side_reserve_letters,

@@ -76,6 +76,27 @@ static void columns_free(struct columns *columns)
     buffer_free(&columns->body.bytes);
 }
 
+/* How many dead letters have arrived that no event replays: their number stands in the place of an id. Where the queue
+ * is opened before the counts have arrived, each was an event that died (pg_side_set_mark). */
+#define DIED_PART 200
+
+static void send_died(struct pg_side *side, const struct migration_mark *mark, const char *source,
+                      const struct cargo *cargo)
+{
+    struct params params = {.count = 0};
+    int64_t died = 0;
+    for (size_t i = 0; i < cargo->count; i++)
+        died += cargo->at[i].replayed == 0;
+    params_text(&params, source);
+    params_int8(&params, died);
+    params_int8(&params, mark->number);
+    pg_session_send_text(&side->session,
+                         "INSERT INTO migrated AS m (source, part, id, key, number) VALUES ($1, 200, $2,"
+                         " '00000000-0000-0000-0000-000000000000', $3)"
+                         " ON CONFLICT (number, source, part) DO UPDATE SET id = m.id + excluded.id",
+                         &params);
+}
+
 static void send_place(struct pg_side *side, const struct migration_mark *mark, const char *source,
                        enum cargo_part part, const struct cargo_place *place)
 {
@@ -115,6 +136,8 @@ bool pg_side_write(void *state, const struct migration_mark *mark, const char *s
     if (result == PG_DONE) {
         pg_session_send_text(&side->session, writes[part], &params);
         send_place(side, mark, source, part, place);
+        if (part == CARGO_LETTERS)
+            send_died(side, mark, source, cargo);
         result = pg_session_finish(&side->session, NULL);
     }
     columns_free(&columns);
@@ -165,5 +188,7 @@ bool pg_side_take_back(void *state, const struct migration_mark *mark, const cha
                                " ORDER BY id DESC LIMIT $2)",
                          &params);
     send_place(side, mark, source, part, &none);
+    if (part == CARGO_LETTERS)
+        send_place(side, mark, source, (enum cargo_part)DIED_PART, &none);
     return side_done(side, pg_session_finish(&side->session, NULL), why);
 }

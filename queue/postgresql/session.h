@@ -61,19 +61,20 @@ struct pg_session {
     bool is_moved;           /* it is such a one */
     bool rehearses;          /* makes no tables: making them is tried, and rolled back */
     bool is_bare;            /* of one that rehearses: there are no tables */
-    bool adopts;             /* opens one that this state directory has not worked with, which is noted then */
-    bool is_new;             /* it had not, when it was opened */
-    bool warned;             /* a WARNING came since the last result */
-    bool notified;           /* a notification came; the caller clears it */
-    bool asked;              /* one came that says that a command asks for something; likewise */
-    uint64_t prepared;       /* one bit for each statement */
-    int64_t event_table;     /* its object id; 0: not known yet */
-    int64_t source_file;     /* of the table source: another one once it was emptied and filled anew */
-    moment answered;         /* when the server answered last */
-    moment waits;            /* since when it is waited for */
-    moment until;            /* so long, unless what was sent is still leaving */
-    int64_t patience_ms;     /* of this wait */
-    int unsent;              /* bytes that had not left this machine at the last look */
+    bool is_other;       /* it is not the one that this state directory has worked with: why it could not be opened */
+    bool adopts;         /* opens one that this state directory has not worked with, which is noted then */
+    bool is_new;         /* it had not, when it was opened */
+    bool warned;         /* a WARNING came since the last result */
+    bool notified;       /* a notification came; the caller clears it */
+    bool asked;          /* one came that says that a command asks for something; likewise */
+    uint64_t prepared;   /* one bit for each statement */
+    int64_t event_table; /* its object id; 0: not known yet */
+    int64_t source_file; /* of the table source: another one once it was emptied and filled anew */
+    moment answered;     /* when the server answered last */
+    moment waits;        /* since when it is waited for */
+    moment until;        /* so long, unless what was sent is still leaving */
+    int64_t patience_ms; /* of this wait */
+    int unsent;          /* bytes that had not left this machine at the last look */
     struct {
         enum statement statement;
         bool prepares;

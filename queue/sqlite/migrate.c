@@ -121,9 +121,10 @@ static void sqlite_side_close(void *state)
     free(side);
 }
 
-static void *sqlite_side_open(const struct config *config, struct error *why)
+static void *sqlite_side_open(const struct config *config, bool any, struct error *why)
 {
     bool good = false;
+    (void)any;
     struct sqlite_side *side = config->state_dir == NULL ? NULL : calloc(1, sizeof *side);
     if (side == NULL) {
         error_set(why, config->state_dir == NULL ? "the configuration names no state_dir" : "out of memory");

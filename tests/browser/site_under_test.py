@@ -105,8 +105,8 @@ class Site:
         self.start(
             ["lighttpd", "-D", "-f", str(self.directory / "lighttpd/server.conf")],
             {
-                "CLOSECRM_PORT": str(self.port), "CLOSECRM_WORK": str(self.directory),
-                "CLOSECRM_SOCKET": self.socket, "CLOSECRM_SAMPLE": "spawn-fcgi",
+                "SAMPLE_PORT": str(self.port), "SAMPLE_WORK": str(self.directory),
+                "SAMPLE_SOCKET": self.socket, "SAMPLE_NAME": "spawn-fcgi",
             },
         )
 

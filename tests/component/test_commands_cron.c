@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "tests/support/check.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
@@ -108,6 +109,25 @@ static void a_faulty_configuration_is_mailed_once(void)
     made_end();
 }
 
+/* The example has lines, to be copied; what is over is said in one. */
+static void without_a_configuration_there_is_an_example(void)
+{
+    struct error why = {0};
+    const char *last;
+    struct config *config = config_load(&why);
+    if (config != NULL || strstr(why.text, "there is no configuration") == NULL) {
+        config_free(config); /* this machine has one: nothing to see here */
+        return;
+    }
+    RUN(&ran, NULL, "cron");
+    CU_ASSERT_EQUAL(ran.code, 3);
+    CU_ASSERT_EQUAL(strncmp(ran.err, "cron: there is no configuration: ", 33), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "for example:\ndata_plane_url = https://DATA_PLANE\nwrite_key = "));
+    CU_ASSERT_PTR_NULL(strstr(ran.err, "u000a"));
+    last = strrchr(ran.err, '=');
+    CU_ASSERT(last != NULL && strcmp(last, "= KEY_OF_THE_CLOSE_SUBSCRIPTION\n") == 0);
+}
+
 /* Each minute the log's line says it again. */
 static void lines_of_the_log_are_mailed_once(void)
 {
@@ -198,6 +218,7 @@ void suite_commands_cron(void)
     static CU_TestInfo tests[] = {
         {"a problem is mailed once, and when it is over", a_problem_is_mailed_once_and_when_it_is_over},
         {"a faulty configuration is mailed once", a_faulty_configuration_is_mailed_once},
+        {"without a configuration there is an example", without_a_configuration_there_is_an_example},
         {"lines of the log are mailed once", lines_of_the_log_are_mailed_once},
         {"a queue that cannot be claimed is wrong", a_queue_that_cannot_be_claimed_is_wrong},
         {"a database that is away is wrong", a_database_that_is_away_is_wrong},

@@ -10,6 +10,7 @@
 
 #define PATIENCE_MS RIG_PATIENCE_MS
 #define A_WHILE_MS 2000 /* until then its first batch is under way */
+#define SOON_MS 10000   /* who has nothing to do ends long before */
 
 /* Every lane has been answered 503 and asked for a long pause. What is told to one of them is true for all: the first
  * that is answered 200 again wakes the others. */
@@ -302,6 +303,57 @@ static void a_slow_source_holds_up_no_other(void)
     temporary_remove(rig.directory);
 }
 
+/* An event is parked that the data plane fails at, and others are delivered; then the process ends. */
+static void park_one(struct rig *rig)
+{
+    struct notes notes = {.parked_count = 0};
+    standin_fail(rig->standin, &(struct standin_fault){
+                                   .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 500});
+    rig_append(rig, 0, 1000, "POISON");
+    rig_run(rig);
+    for (moment deadline = clock_now() + PATIENCE_MS; notes.parked_count == 0 && clock_now() < deadline;
+         rig_notes(rig, &notes))
+        standin_wait_messages(rig->standin, SIZE_MAX, 20);
+    CU_ASSERT_EQUAL(notes.parked_count, 1);
+    rig_append(rig, 1, 1000, NULL);
+    CU_ASSERT_TRUE(standin_wait_messages(rig->standin, 1, PATIENCE_MS));
+    rig_halt(rig);
+}
+
+/* Whatever keeps its lane from sending: a parked event whose own pause is over is not due before that ends. Were it,
+ * the forwarder would look again and again at once, and whoever forwards what is due would not come to an end. */
+static void a_parked_event_is_not_due_while_its_lane_is_put_off(void)
+{
+    static const struct standin_fault faults[] = {
+        {.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 503, .retry_after = "3600"},
+        {.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 401},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        struct rig rig;
+        struct error why;
+        rig_prepare(&rig);
+        rig.made.config.lanes = 1;
+        rig_open(&rig);
+        park_one(&rig);
+        standin_heal(rig.standin);
+        standin_fail(rig.standin, &faults[i]);
+        rig_open(&rig);
+        rig_append(&rig, 2, 1000, NULL);
+        size_t requests = standin_counts(rig.standin).requests;
+        rig.forwarder = forwarder_new(&rig.made.config, rig.queue, &why);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(rig.forwarder);
+        moment deadline = clock_now() + SOON_MS;
+        CU_ASSERT_TRUE(forwarder_run(rig.forwarder, FORWARD_UNTIL_IDLE, deadline));
+        CU_ASSERT_TRUE(clock_now() < deadline);
+        CU_ASSERT_TRUE(standin_counts(rig.standin).requests > requests);
+        CU_ASSERT_EQUAL(rig_counts(&rig).waiting, 2);
+        forwarder_free(rig.forwarder);
+        queue_close(rig.queue);
+        standin_stop(rig.standin);
+        temporary_remove(rig.directory);
+    }
+}
+
 /* How long a back-off of 2 s lasts when each further start is with this configuration: its file's name, and what it
  * says. The first one is `conf` with "a = 1". */
 static int64_t back_off_with(const char *name, const char *text)
@@ -355,6 +407,7 @@ void suite_forwarder_answers(void)
         {"an answer without end is cut, its status counts", an_answer_without_end_is_cut},
         {"too much at once is halved, and grows again", too_much_at_once_is_halved},
         {"a slow source holds up no other, though the time is over", a_slow_source_holds_up_no_other},
+        {"a parked event is not due while its lane is put off", a_parked_event_is_not_due_while_its_lane_is_put_off},
         {"back-off does not start over after a restart", back_off_does_not_start_over},
         CU_TEST_INFO_NULL,
     };

@@ -41,7 +41,7 @@ static void go(const char *machine)
 static void put_mark(const struct migration *side, const struct migration_mark *mark)
 {
     struct error why = {0};
-    void *opened = side->open(&made.config, &why);
+    void *opened = side->open(&made.config, false, &why);
     check(opened != NULL &&
               (mark->state == MIGRATION_NONE && mark->number == 0 ? true : side->set_mark(opened, mark, &why)),
           "marked: %s", why.text);
@@ -63,7 +63,7 @@ static bool has(const struct migration *side, const char *body)
     struct error why = {0};
     struct cargo cargo = {0};
     bool is_there = false;
-    void *opened = side->open(&made.config, &why);
+    void *opened = side->open(&made.config, false, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(opened);
     check(side->read(opened, "one", CARGO_EVENTS, &(struct cargo_place){.id = 0}, &cargo, &why), "read: %s", why.text);
     cargo_finish(&cargo);
@@ -266,7 +266,7 @@ static void try_call(const struct pair *pair, size_t which)
 static const struct pair pairs[] = {
     {NONE, NONE, false, false, "ddrr"},         {NONE, RECEIVES, false, false, "rrrd"},
     {NONE, LEAVES, false, false, "rrrd"},       {NONE, LEFT, false, false, "ddrr"},
-    {NONE, RECEIVES, true, false, "rrrd"},      {NONE, LEAVES, true, false, "rrrd"},
+    {NONE, RECEIVES, true, false, "rdrr"},      {NONE, LEAVES, true, false, "rdrr"},
     {NONE, LEFT, true, false, "ddrr"},          {RECEIVES, NONE, false, false, "rddd"},
     {RECEIVES, RECEIVES, false, false, "rrdd"}, {RECEIVES, LEAVES, true, false, "rddd"},
     {RECEIVES, LEAVES, false, false, "rrdd"},   {RECEIVES, LEFT, true, false, "rddd"},

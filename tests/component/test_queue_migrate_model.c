@@ -254,8 +254,7 @@ static void run_one(void)
     memset(delivered, 0, sizeof delivered);
     memset(there, 0, sizeof there);
     story[0] = '\0';
-    made.config.queue = QUEUE_POSTGRESQL;
-    queue_rig_new(&engine, &made);
+    free(postgresql_run(engine.url, "DROP SCHEMA IF EXISTS closecrm CASCADE"));
     for (int m = 0; m < MACHINES; m++) {
         snprintf(name, sizeof name, "%" PRIu64 "-%d", seed, m);
         path_join(machine[m], directory, name);
@@ -282,6 +281,8 @@ static void each_event_is_in_one_place(void)
 {
     uint64_t first = number_from("CLOSECRM_MIGRATE_SEED", (uint64_t)clock_unix_ms());
     uint64_t runs = number_from("CLOSECRM_MIGRATE_RUNS", RUNS);
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_rig_new(&engine, &made);
     for (seed = first; seed < first + runs; seed++)
         run_one();
     printf("(seed %" PRIu64 ": %" PRIu64 " sequences, %lu calls ended, %lu were killed) ", first, runs, done[0],

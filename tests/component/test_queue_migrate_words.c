@@ -128,6 +128,26 @@ static size_t deliver_all(void)
     return delivered;
 }
 
+static size_t drop_letters(enum queue_kind kind)
+{
+    uint64_t ids[QUEUE_FILLED_SETTLED];
+    struct error why = {0};
+    struct letters letters = {0};
+    size_t count = 0, done = 0;
+    made.config.queue = kind;
+    struct queue *queue = queue_rig_open(&made);
+    CU_ASSERT(queue_letters(queue, "one", 0, QUEUE_FILLED_SETTLED, 1 << 20, &letters, &why) >= 0);
+    for (size_t i = 0; i < letters.count; i++) {
+        if (!letters.at[i].replayed)
+            ids[count++] = letters.at[i].id;
+    }
+    check(queue_discard(queue, ids, count, &done, &why), "dropped: %s", why.text);
+    letters_free(&letters);
+    queue_close(queue);
+    made.config.queue = QUEUE_SQLITE;
+    return done;
+}
+
 /* After so many steps of its move. */
 static void comes_back(int steps, bool *some)
 {
@@ -144,12 +164,15 @@ static void comes_back(int steps, bool *some)
     CU_ASSERT(done.is_opened && done.holds == QUEUE_POSTGRESQL);
     size_t delivered = deliver_all();
     *some = *some || (delivered > 0 && delivered < before.waiting);
+    uint64_t taken = counts_of(QUEUE_POSTGRESQL).accepted;
+    size_t dropped = drop_letters(QUEUE_POSTGRESQL);
+    check(counts_of(QUEUE_POSTGRESQL).accepted == taken, "what is dropped has come, after %d steps", steps);
     go(machine);
     moves(QUEUE_POSTGRESQL);
     struct counts after = counts_of(QUEUE_POSTGRESQL);
     check(after.waiting == before.waiting - delivered, "after %d steps %lu wait, and %lu of %lu were delivered", steps,
           (unsigned long)after.waiting, (unsigned long)delivered, (unsigned long)before.waiting);
-    check(after.accepted == before.accepted && after.dead == before.dead &&
+    check(after.accepted == before.accepted && after.dead == before.dead - dropped &&
               after.delivered == before.delivered + delivered,
           "after %d steps: accepted %lu, were %lu", steps, (unsigned long)after.accepted,
           (unsigned long)before.accepted);
@@ -237,10 +260,8 @@ static void a_migration_goes_on_with_its_own_database_only(void)
     moves(QUEUE_POSTGRESQL);
     free(all_of(QUEUE_POSTGRESQL)); /* it is noted */
     snprintf(engine.url, sizeof engine.url, "%s", first);
-    move_refused(QUEUE_POSTGRESQL, "queue migrate --give-up --gone` opens what is here"); /* not: queue adopt */
-    gives_up(true, &done);
-    CU_ASSERT(done.holds == QUEUE_POSTGRESQL);
-    free(all_of(QUEUE_POSTGRESQL)); /* it is the state directory's */
+    move_refused(QUEUE_POSTGRESQL, "queue migrate --to sqlite` brings"); /* not: queue adopt */
+    move_refused(QUEUE_SQLITE, "set it back"); /* what it has delivered is known in the other one */
     free(now);
     free(before);
 }
@@ -263,6 +284,51 @@ static void a_database_that_is_not_there_holds_nothing_up(void)
     snprintf(engine.url, sizeof engine.url, "%s", url);
     free(now);
     free(before);
+}
+
+/* What had arrived is in both: it is brought to where it is known, not opened beside it. */
+static void a_database_that_was_called_gone_comes_back(void)
+{
+    char url[POSTGRESQL_URL];
+    struct migrated done;
+    struct error why = {0};
+    use_new("called-gone");
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_filled_make(&made);
+    uint64_t waiting = counts_of(QUEUE_POSTGRESQL).waiting;
+    move_killed(QUEUE_SQLITE, 6);
+    snprintf(url, sizeof url, "%s", engine.url);
+    snprintf(engine.url, sizeof engine.url, "postgresql://nobody@/nothing?host=/no-such-folder");
+    gives_up(true, &done);
+    uint64_t arrived = counts_of(QUEUE_SQLITE).waiting;
+    CU_ASSERT(done.holds == QUEUE_SQLITE && arrived > 0 && arrived < waiting);
+    snprintf(engine.url, sizeof engine.url, "%s", url);
+    CU_ASSERT_FALSE(queue_migrate_give_up(&made.config, true, &silent, &done, &why));
+    check(strstr(why.text, "queue migrate --to sqlite` brings") != NULL, "it is brought: %s", why.text);
+    moves(QUEUE_SQLITE);
+    CU_ASSERT_EQUAL(counts_of(QUEUE_SQLITE).waiting, arrived + waiting); /* which the forwarder knows again */
+}
+
+/* With the same address. */
+static void a_database_that_is_made_anew_holds_nothing_up(void)
+{
+    struct migrated done;
+    use_new("made-anew");
+    made.config.queue = QUEUE_POSTGRESQL;
+    queue_filled_make(&made);
+    move_killed(QUEUE_SQLITE, 6);
+    free(postgresql_run(engine.url, "DROP SCHEMA closecrm CASCADE"));
+    move_refused(QUEUE_SQLITE, "queue migrate --give-up --gone` opens");
+    give_up_refused("queue migrate --give-up --gone` opens");
+    gives_up(true, &done);
+    CU_ASSERT(done.holds == QUEUE_SQLITE && done.events > 0);
+    CU_ASSERT_TRUE(counts_of(QUEUE_SQLITE).waiting > 0);
+    moves(QUEUE_POSTGRESQL);
+    uint64_t there = counts_of(QUEUE_POSTGRESQL).waiting;
+    free(postgresql_run(engine.url, "DROP SCHEMA closecrm CASCADE"));
+    move_refused(QUEUE_SQLITE, "queue migrate --give-up --gone` opens the copy that is here");
+    gives_up(true, &done);
+    CU_ASSERT_EQUAL(counts_of(QUEUE_SQLITE).waiting, there);
 }
 
 /* What is said of a database that is gone is not said of one in use. */
@@ -349,7 +415,7 @@ static void put_mark(const struct migration *side, enum migration_state is, cons
 {
     struct error why = {0};
     struct migration_mark mark = {.state = is, .number = 7};
-    void *opens = side->open(&made.config, &why);
+    void *opens = side->open(&made.config, false, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(opens);
     snprintf(mark.place, sizeof mark.place, "%s", machine);
     snprintf(mark.command, sizeof mark.command, "sqlite");
@@ -464,6 +530,8 @@ void suite_queue_migrate_words(void)
         {"a machine that was to get it loses nothing", a_machine_that_was_to_get_it_loses_nothing},
         {"a migration goes on with its own database only", a_migration_goes_on_with_its_own_database_only},
         {"a database that is not there holds nothing up", a_database_that_is_not_there_holds_nothing_up},
+        {"a database that was called gone comes back", a_database_that_was_called_gone_comes_back},
+        {"a database that is made anew holds nothing up", a_database_that_is_made_anew_holds_nothing_up},
         {"a database in use is not gone", a_database_in_use_is_not_gone},
         {"the copy can be dropped", the_copy_can_be_dropped},
         {"no command is cut", no_command_is_cut},

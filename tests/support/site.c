@@ -176,9 +176,8 @@ static bool write_users(const struct site *site)
 
 static bool start_lighttpd(struct site *site)
 {
-    static const char *const prefixes[TELLS] = {
-        "CLOSECRM_PORT=",    "CLOSECRM_WORK=",   "CLOSECRM_SAMPLE=", "CLOSECRM_SOCKET=",
-        "CLOSECRM_PROGRAM=", "CLOSECRM_CONFIG=", "CLOSECRM_TAKE="};
+    static const char *const prefixes[TELLS] = {"SAMPLE_PORT=",    "SAMPLE_WORK=",   "SAMPLE_NAME=", "SAMPLE_SOCKET=",
+                                                "SAMPLE_PROGRAM=", "SAMPLE_CONFIG=", "SAMPLE_TAKE="};
     struct variable told[TELLS] = {{""}};
     const char *environment[TELLS + 1] = {NULL};
     char config[PATH_SIZE], sample[64];

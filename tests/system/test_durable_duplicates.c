@@ -1,5 +1,5 @@
 /* The same event again: over several connections and processes, after a restart. Delivered once, the others counted; a
- * newer version of it is delivered too. */
+ * newer version of it is delivered too, and so is what only looks like the same. */
 #include "tests/suites.h"
 
 #include <pthread.h>
@@ -158,9 +158,33 @@ static void copies_that_wait_together(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* A message can hold U+FFFD alone of all of these but the last. */
+static void ids_that_a_message_cannot_hold(void)
+{
+    static const char *const ids[] = {"x\\ud800", "x\\udfff", "x\\u0000", "x\\ud800\\u0000", "x\\ufffd"};
+    enum { IDS = sizeof ids / sizeof *ids };
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        for (size_t i = 0; i < IDS; i++) {
+            struct event_text event = {.body = {.data = NULL}};
+            event_make(&event, &(struct event_options){.id = ids[i], .lead = "lead_1"});
+            send_ten(&site, &event);
+            event_free(&event);
+        }
+        check_counts(&site, IDS, IDS * (COPIES - 1));
+        for (size_t i = 0; i < IDS; i++) {
+            const struct standin_message *message = standin_message(site.standin, i);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(message);
+            CU_ASSERT_PTR_EQUAL(standin_find(site.standin, message->message_id), message); /* nobody else's */
+        }
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 static CU_TestInfo tests[] = {
     {"the same event ten times, and again after a restart", the_same_event_ten_times},
     {"copies that wait together", copies_that_wait_together},
+    {"ids that a message cannot hold", ids_that_a_message_cannot_hold},
     CU_TEST_INFO_NULL,
 };
 

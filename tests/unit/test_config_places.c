@@ -193,7 +193,7 @@ static void load_by_name(void)
 static void nothing_anywhere(void)
 {
     struct error why = {0};
-    places_nowhere("/home/x", &why);
+    places_nowhere(NULL, "/home/x", &why);
     CU_ASSERT_STRING_EQUAL(why.text,
                            "there is no configuration: /home/x/closecrm/closecrm.conf and /etc/closecrm.conf do not "
                            "exist, CLOSECRM_CONFIG names no other file, and no CLOSECRM_DATA_PLANE_URL is set. Write "
@@ -201,6 +201,8 @@ static void nothing_anywhere(void)
                            "data_plane_url = https://DATA_PLANE\n"
                            "write_key = KEY_OF_THE_RUDDERSTACK_SOURCE\n"
                            "signature_key = KEY_OF_THE_CLOSE_SUBSCRIPTION");
+    places_nowhere("", "/home/x", &why);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, " do not exist, CLOSECRM_CONFIG is set but empty, and no CLOSECRM_"));
 }
 
 /* /etc/closecrm.conf does not lead to /etc/state; but what waits there is not left behind. */

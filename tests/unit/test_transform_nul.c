@@ -1,9 +1,11 @@
-/* U+0000, which a warehouse cannot load: replaced unless the operator keeps it. */
+/* U+0000, which a warehouse cannot load: replaced unless the operator keeps it; and ids that replacing would make
+ * equal. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "base/json.h"
 #include "tests/suites.h"
 #include "tests/support/transform_tools.h"
 #include "transform/transform.h"
@@ -105,6 +107,145 @@ static void test_ids(void)
     read_ids(EVENT(",\"id\":\"ev_1\",\"data\":\"\\u0000\""), &keeping, kept, &identity[2]);
     CU_ASSERT_STRING_EQUAL(ids[0], "ev_1");
     CU_ASSERT_STRING_EQUAL(kept, "ev_1");
+}
+
+/* ---- ids: as many as came, however little of them a message can hold ---- */
+
+/* What one id becomes. */
+struct made {
+    struct identity identity;
+    char message_id[80], newer_id[80], kept_id[80], person_id[80], anonymous_id[80];
+};
+
+static void read_text(const char *body, const char *name, char text[static 80])
+{
+    const char *at = strstr(body, name);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    CU_ASSERT_EQUAL_FATAL(sscanf(at + strlen(name), "\"%79[^\"]", text), 1);
+}
+
+/* The identify of a lead's event; of the object's id an anonymousId is made. */
+static void make_others(const char *id, struct made *made)
+{
+    static const struct rules rules = {.identify = true};
+    char body[256];
+    sprintf(body, EVENT(",\"id\":\"%s\",\"lead_id\":\"l\",\"data\":{\"name\":\"n\"}"), id);
+    struct parsed *parsed = transform_parse_for(body, strlen(body), &rules, NULL, NULL);
+    struct buffer out = {0};
+    CU_ASSERT_PTR_NOT_NULL_FATAL(parsed);
+    transform_message(parsed, &rules, false, &out);
+    buffer_clear(&out);
+    CU_ASSERT_EQUAL(transform_person(parsed, &rules, false, &out), TRANSFORM_OK);
+    buffer_append(&out, "", 1);
+    read_text(out.data, "\"messageId\":", made->person_id);
+    parsed_free(parsed);
+    buffer_free(&out);
+    sprintf(body, EVENT(",\"object_id\":\"%s\""), id);
+    char *message = tool_message(body, strlen(body), NULL, false);
+    read_text(message, "\"anonymousId\":", made->anonymous_id);
+    free(message);
+}
+
+/* An event of a page has the identity that a webhook's body has. */
+static void check_on_page(const char *id, const struct identity *expected)
+{
+    char page[256];
+    struct json_element element;
+    struct event_head head;
+    struct error why = {0};
+    sprintf(page, "{\"data\":[{\"object_type\":\"lead\",\"action\":\"updated\",\"id\":\"%s\"}]}", id);
+    struct json_list *list = json_list_new(page, strlen(page), "data", NULL);
+    CU_ASSERT_EQUAL_FATAL(json_list_next(list, &element, &why), JSON_ELEMENT);
+    CU_ASSERT_TRUE(transform_read_head(element.tree, &head, &why));
+    CU_ASSERT_TRUE(head.identified);
+    CU_ASSERT_EQUAL(memcmp(&head.identity, expected, sizeof *expected), 0);
+    json_list_free(list);
+}
+
+static void make_all(const char *id, struct made *made)
+{
+    char body[256];
+    struct identity again;
+    *made = (struct made){.message_id = ""};
+    sprintf(body, EVENT(",\"id\":\"%s\""), id);
+    read_ids(body, &replacing, made->message_id, &made->identity);
+    read_ids(body, &keeping, made->kept_id, &again);
+    CU_ASSERT_EQUAL(memcmp(&again, &made->identity, sizeof again), 0);
+    check_on_page(id, &made->identity);
+    char *newer = tool_message(body, strlen(body), NULL, true);
+    read_text(newer, "\"messageId\":", made->newer_id);
+    free(newer);
+    make_others(id, made);
+}
+
+/* Fails where two ids have anything in common. */
+static void check_all_differ(const struct made *made, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const struct made *a = &made[i], *b = &made[j];
+            bool differ = memcmp(a->identity.key, b->identity.key, sizeof a->identity.key) != 0 &&
+                          strcmp(a->message_id, b->message_id) != 0 && strcmp(a->newer_id, b->newer_id) != 0 &&
+                          strcmp(a->kept_id, b->kept_id) != 0 && strcmp(a->person_id, b->person_id) != 0 &&
+                          strcmp(a->anonymous_id, b->anonymous_id) != 0;
+            if (!differ)
+                printf("\n    ids %zu and %zu are taken for one", j, i);
+            CU_ASSERT_TRUE_FATAL(differ);
+        }
+    }
+}
+
+/* The UUIDs are Python's, of the id encoded with "surrogatepass". */
+static void test_ids_of_their_own(void)
+{
+    static const struct {
+        const char *id, *message_id, *kept_id;
+    } cases[] = {
+        {"x\\ud800", "8b256e60-c239-5546-ab03-5910877fdc25", "8b256e60-c239-5546-ab03-5910877fdc25"},
+        {"x\\udfff", "ec5c4275-eceb-5c48-84b7-e726ced12f86", "ec5c4275-eceb-5c48-84b7-e726ced12f86"},
+        {"x\\ufffd", "x\357\277\275", "x\357\277\275"},
+        {"x\\u0000", "19f1f82d-e3c7-5a10-be96-763ed5e7439d", "x\\u0000"},
+        {"x\\ud800\\u0000", "837eec34-669f-585c-a199-5d27db320ce5", "837eec34-669f-585c-a199-5d27db320ce5"},
+        {"x\\u0000\\ud800", "5e17a747-552c-5896-94d6-85cafc977ec8", "5e17a747-552c-5896-94d6-85cafc977ec8"},
+        {"x\\ufffd\\u0000", "89a73584-557c-5ea7-8730-000dd73c2f48", "x\357\277\275\\u0000"},
+        {"\\ud800x", "e2f7f439-faf8-55c4-86f2-120797f8196d", "e2f7f439-faf8-55c4-86f2-120797f8196d"},
+        {"x\\ud800x", "d4e3aacc-10d8-5e94-8ca0-5e01742d371a", "d4e3aacc-10d8-5e94-8ca0-5e01742d371a"},
+        {"x\\ud800\\ud800", "3e8b97e4-2a4c-535d-a346-041d2f303f14", "3e8b97e4-2a4c-535d-a346-041d2f303f14"},
+        {"x\\udc00\\ud800", "283c5fcd-9489-50e2-9f00-2720f448cfc2", "283c5fcd-9489-50e2-9f00-2720f448cfc2"},
+        {"x\\ud800\\udc00", "x\360\220\200\200", "x\360\220\200\200"},
+        {"x\\udbff\\udfff", "x\364\217\277\277", "x\364\217\277\277"},
+        {"x\\ud800\\ud800\\udc00", "11a4f73b-4db9-5d80-9b55-72692511cee9", "11a4f73b-4db9-5d80-9b55-72692511cee9"},
+        {"x\\ud800ud800", "6f6f4777-23ff-582d-b7ae-2d58f9f4a1fe", "6f6f4777-23ff-582d-b7ae-2d58f9f4a1fe"},
+        {"x\\\\ud800", "x\\\\ud800", "x\\\\ud800"},
+        {"x\\u00ed\\u00a0\\u0080", "x\303\255\302\240\302\200", "x\303\255\302\240\302\200"},
+        {"x", "x", "x"},
+        {"x?", "x?", "x?"},
+    };
+    struct made made[COUNT(cases)], again;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        make_all(cases[i].id, &made[i]);
+        CU_ASSERT_STRING_EQUAL(made[i].message_id, cases[i].message_id);
+        CU_ASSERT_STRING_EQUAL(made[i].kept_id, cases[i].kept_id);
+    }
+    check_all_differ(made, COUNT(cases));
+    make_all("x\\uD800", &again); /* another spelling of the first */
+    CU_ASSERT_STRING_EQUAL(again.message_id, made[0].message_id);
+    CU_ASSERT_EQUAL(memcmp(&again.identity, &made[0].identity, sizeof again.identity), 0);
+}
+
+/* Each half of a pair there is, alone. */
+static void test_every_surrogate(void)
+{
+    enum { FIRST = 0xD800, LAST = 0xDFFF, HALVES = LAST - FIRST + 1 };
+    struct made *made = calloc(HALVES, sizeof *made);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(made);
+    for (int i = 0; i < HALVES; i++) {
+        char id[16];
+        sprintf(id, "x\\u%x", (unsigned)(FIRST + i));
+        make_all(id, &made[i]);
+    }
+    check_all_differ(made, HALVES);
+    free(made);
 }
 
 /* ---- many events with NULs in texts and names, at any depth ---- */
@@ -210,6 +351,8 @@ void suite_transform_nul(void)
         {"replaced, and kept", test_table},
         {"in the event's name and the subscription's id", test_everywhere},
         {"ids count as they came", test_ids},
+        {"ids that a message cannot hold are UUIDs of their own", test_ids_of_their_own},
+        {"2,048 halves of pairs are 2,048 ids", test_every_surrogate},
         {"20,000 events, and not one in their messages", test_many},
         CU_TEST_INFO_NULL,
     };
