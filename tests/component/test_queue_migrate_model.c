@@ -20,7 +20,6 @@
 #define MANY 700 /* more than a step moves */
 #define STEPS_MOST 12
 #define ROUNDS 6
-#define CLAIM_MS 20000
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE], machine[MACHINES][PATH_SIZE];
@@ -98,20 +97,11 @@ static unsigned number_of(const char *body)
     return number;
 }
 
-static void claim(struct queue *queue)
-{
-    struct error why = {0};
-    bool owns = false;
-    for (moment until = clock_now() + CLAIM_MS; !(owns = queue_claim(queue, &why)) && clock_now() < until;)
-        usleep(10000); /* a server on a busy machine ends the session of before late */
-    check(owns, "claimed: %s", why.text);
-}
-
 /* The first events of it; every fifth becomes a dead letter instead. */
 static void deliver(struct queue *queue, unsigned most)
 {
     struct error why = {0};
-    claim(queue);
+    queue_rig_claim(queue);
     if (queue_next(queue, "one", 0, most, 1 << 20, &found, &why) <= 0)
         return;
     for (size_t i = 0; i < found.count; i++) {

@@ -13,6 +13,7 @@
 #include "tests/support/check.h"
 
 #define APPEND_MS 60000
+#define CLAIM_MS 20000 /* a server on a busy machine ends the session of before late */
 #define REFUSED_MS 1000
 
 static int stderr_before = -1; /* while it is quiet */
@@ -135,8 +136,12 @@ void queue_rig_refused(const struct made_config *made, enum queue_result expecte
 void queue_rig_claim(struct queue *queue)
 {
     struct error why = {0};
-    CU_ASSERT_TRUE(queue_claim(queue, &why));
-    CU_ASSERT_STRING_EQUAL(why.text, "");
+    bool owns = queue_claim(queue, &why);
+    for (moment until = clock_now() + CLAIM_MS; !owns && clock_now() < until; owns = queue_claim(queue, &why)) {
+        why.text[0] = '\0';
+        usleep(10000);
+    }
+    check(owns && why.text[0] == '\0', "it is claimed: %s", why.text);
 }
 
 void queue_rig_go_on_owning(struct queue *queue)
