@@ -196,8 +196,9 @@ bool queue_migrate(const struct config *config, enum queue_kind to, const struct
 /* Undoes a migration that was begun and is not done, whichever way: what has arrived is removed there, unless it is an
  * identity, and the queue that was to be moved is as it was. Killed or failed at any point, it goes on when it is
  * called again, and queue_migrate, too. done: what was removed; from, to: as they were. gone: opens a queue as it is,
- * whose other side is on another machine or in another database, which is gone for good; refused without. Returns false
- * with the reason. */
+ * whose other side is on another machine or in another database, which is gone for good; refused without. Where this
+ * machine was called gone by another one, which opened the database, what had arrived there stays there, and is removed
+ * here. Returns false with the reason. */
 bool queue_migrate_give_up(const struct config *config, bool gone, const struct migrating *watch, struct migrated *done,
                            struct error *why);
 

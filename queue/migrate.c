@@ -240,8 +240,8 @@ static bool may_begin(struct course *course, struct side *local, struct side *sh
 {
     bool receives = local == &course->to, has_left = local->mark.state == MIGRATION_LEFT && !receives;
     enum migration_state role = receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES;
-    bool brings =
-        receives && migrate_is_stale(course); /* what is in both is known where it goes, unless that moved on */
+    /* what is in both is known where it goes, unless that has moved on */
+    bool brings = receives && migrate_is_stale(course);
     if (brings && local->mark.state == MIGRATION_LEFT && !migrate_is_where_it_left(course, local, why))
         return false;
     if ((migrate_is_marked(shared) && !brings) || has_left)

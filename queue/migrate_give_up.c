@@ -100,9 +100,11 @@ static bool open_as_it_is(struct course *course, struct error *why)
     name_places(course, side, &course->to);
     snprintf(course->done->to, sizeof course->done->to, "%s", side->mark.place);
     course->done->is_opened = true;
+    if (!migrate_set_mark(course, side, &open, why))
+        return false;
     if (side == local_side(course))
         shared_side(course)->engine->forget(course->config);
-    return migrate_set_mark(course, side, &open, why) && migrate_each_part(course, count_there, why);
+    return migrate_each_part(course, count_there, why);
 }
 
 /* What had arrived in the database stays there: also dead letters, and what was counted. */
@@ -145,12 +147,12 @@ static bool end_local(struct course *course, struct side *local, struct error *w
     struct side *shared = shared_side(course);
     bool local_stays = local->mark.state == MIGRATION_LEAVES || shared->mark.state != MIGRATION_NONE;
     name_places(course, local_stays ? local : shared, local_stays ? shared : local);
-    if (course->gone && local->mark.state == MIGRATION_RECEIVES && !migrate_has_nothing(course, why)) {
+    bool has_nothing = local->mark.state != MIGRATION_RECEIVES || migrate_has_nothing(course, why);
+    if (!has_nothing && course->gone) {
         turn(course);
         return open_as_it_is(course, why);
     }
-    return (local->mark.state != MIGRATION_RECEIVES || migrate_has_nothing(course, why)) &&
-           migrate_set_mark(course, local, &(struct migration_mark){.state = MIGRATION_NONE}, why);
+    return has_nothing && migrate_set_mark(course, local, &(struct migration_mark){.state = MIGRATION_NONE}, why);
 }
 
 /* Of a database whose other side is on another machine, or was. */
@@ -196,7 +198,7 @@ static bool give_up_alone(struct course *course, struct side *local, struct erro
     error_prefix(why,
                  "both queues are needed for that, unless the database is gone for good: then `%s queue migrate "
                  "--give-up --gone` opens what is in %.100s: ",
-                 program_name(), local->engine == &sqlite_migration ? course->config->state_dir : "");
+                 program_name(), course->config->state_dir);
     return false;
 }
 

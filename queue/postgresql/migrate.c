@@ -223,16 +223,20 @@ static bool pg_side_unmark(struct pg_side *side, struct error *why)
     return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
 }
 
-/* An opened queue counts the dead letters that have arrived as events that died; when the rest comes, all counts do. */
+/* An opened queue counts the dead letters that have arrived as events that died, unless the counts of their source have
+ * come, too; when the rest comes, those do. */
 #define COUNT_DIED(sign)                                                                                               \
     "INSERT INTO count AS c (source, kind, n) SELECT s.number, 4::int2, " sign "m.id FROM migrated m"                  \
-    " JOIN source s ON s.name = m.source WHERE m.number = $1 AND m.part = 200 AND m.id <> 0"                           \
+    " JOIN source s ON s.name = m.source WHERE m.number = $1 AND m.part = 200 AND m.id <> 0 AND NOT EXISTS"            \
+    " (SELECT 1 FROM migrated a WHERE a.number = $1 AND a.source = m.source AND a.part = 5 AND a.id <> 0)"             \
     " ON CONFLICT (source, kind) DO UPDATE SET n = c.n + excluded.n"
+
+_Static_assert(CARGO_COUNTS == 5, "the statement above has this number");
 
 /* NONE: the queue is open, and the row and what belongs to it stay for who has that number. */
 static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mark *mark)
 {
-    struct params number = {.count = 0}, both = {.count = 0}, dead = {.count = 0};
+    struct params number = {.count = 0}, both = {.count = 0};
     struct params params = {.count = 0}, version = {.count = 0};
     char place[sizeof mark->place];
     params_int4(&params, (int32_t)mark->state);
@@ -243,7 +247,6 @@ static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mar
     params_text(&params, mark->command);
     params_int4(&version, mark->state == MIGRATION_NONE ? SCHEMA_VERSION : SCHEMA_MIGRATES);
     params_int8(&number, mark->number);
-    params_int8(&dead, mark->number);
     params_int8(&both, mark->number);
     params_int4(&both, (int32_t)mark->state);
     pg_session_send_text(&side->session,
@@ -251,7 +254,7 @@ static enum pg_outcome put_mark(struct pg_side *side, const struct migration_mar
                          " WHERE state = 0)",
                          &number);
     if (mark->state == MIGRATION_NONE || mark->state == MIGRATION_RECEIVES)
-        pg_session_send_text(&side->session, mark->state == MIGRATION_NONE ? COUNT_DIED("") : COUNT_DIED("-"), &dead);
+        pg_session_send_text(&side->session, mark->state == MIGRATION_NONE ? COUNT_DIED("") : COUNT_DIED("-"), &number);
     pg_session_send_text(&side->session, "DELETE FROM migration WHERE state <> 0 OR (number = $1 AND $2 = 0)", &both);
     pg_session_send_text(&side->session, "INSERT INTO migration VALUES ($1, $2, $3, $4, $5)", &params);
     pg_session_send_text(&side->session, "UPDATE meta SET version = $1", &version);
