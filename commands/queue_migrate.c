@@ -85,6 +85,8 @@ static void print_given_up(const struct config *config, const struct migrated *d
 {
     if (done->is_opened)
         printf("the queue %s is open again, as it is; the other one was %s. In it: ", done->from, done->to);
+    else if (done->stays_there)
+        printf("the queue %s can be used, without what had arrived %s, which stays there: ", done->from, done->to);
     else
         printf("the queue stays %s, and can be used; removed again %s: ", done->from, done->to);
     print_figures(stdout, done);

@@ -175,6 +175,7 @@ struct migrated {
     bool was_done;         /* an earlier call had done all of it */
     bool is_elsewhere;     /* on another machine: `holds` is a queue of this machine's own */
     bool is_opened;        /* as it is, for its other side is gone; the figures are what is in it */
+    bool stays_there;      /* what had arrived: the other side was opened; the figures are what is removed here */
     enum queue_kind holds; /* what the key `queue` must be */
     char from[320], to[320];
 };

@@ -161,7 +161,7 @@ static bool begin_side(struct course *course, struct side *side, int64_t number,
     struct migration_mark mark = make_mark(course, receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES, number,
                                            receives ? course->from.engine : course->to.engine);
     bool goes_on = receives && migrate_was_opened(course); /* only the rest follows */
-    mark.letters = goes_on ? course->opened.letters : 0;
+    mark.letters = goes_on ? course->opened.letters : side == local_side(course) ? course->origin : 0;
     return (!receives || goes_on || number_letters(course, &mark.letters, why)) &&
            migrate_set_mark(course, side, &mark, why);
 }
@@ -244,6 +244,8 @@ static bool may_begin(struct course *course, struct side *local, struct side *sh
     bool brings = receives && migrate_is_stale(course);
     if (brings && local->mark.state == MIGRATION_LEFT && !migrate_is_where_it_left(course, local, why))
         return false;
+    if (receives && local->mark.state == MIGRATION_LEFT && !migrate_may_empty(course, why))
+        return false;
     if ((migrate_is_marked(shared) && !brings) || has_left)
         return migrate_refuse_shared(course, why);
     if (migrate_is_marked(local) && local->mark.state != role) {
@@ -289,7 +291,6 @@ static bool finish(struct course *course, struct error *why)
     struct migration_mark left = course->from.mark, arrived = course->to.mark;
     bool to_local = course->to.engine == &sqlite_migration;
     left.state = MIGRATION_LEFT;
-    left.letters = 0;
     arrived.state = MIGRATION_ARRIVED;
     if (to_local && course->to.mark.state != MIGRATION_ARRIVED && !migrate_set_mark(course, &course->to, &arrived, why))
         return false;
@@ -306,9 +307,9 @@ static bool open_own(struct course *course, struct error *why)
     enum migration_state state = local->mark.state;
     if (state == MIGRATION_RECEIVES && !migrate_has_nothing(course, why))
         return false;
-    if (state == MIGRATION_LEFT && !local->engine->empty(local->state, why))
+    if (state == MIGRATION_LEFT && !(migrate_may_empty(course, why) && local->engine->empty(local->state, why)))
         return false;
-    if (state == MIGRATION_RECEIVES && !migrate_set_mark(course, local, &no_mark, why))
+    if (state != MIGRATION_NONE && !migrate_set_mark(course, local, &no_mark, why))
         return false;
     course->done->is_elsewhere =
         state != MIGRATION_NONE || migration_reader(&shared->mark, course->config) != MIGRATION_HERE;
@@ -335,7 +336,7 @@ static bool migrate(struct course *course, struct error *why)
         return false;
     if (!migrate_open_side(shared_side(course), course->config, migrate_is_half(local_side(course)), why))
         return migrate_tell_missing(course, why);
-    if (!migrate_ask_opened(course, why) || !migrate_is_same_place(course, why))
+    if (!migrate_ask_database(course, why) || !migrate_is_same_place(course, why))
         return false;
     bool came = to->mark.state == MIGRATION_RECEIVES || to->mark.state == MIGRATION_ARRIVED;
     if (to == local_side(course) && came && migrate_was_opened(course) && !take_opened(course, why))

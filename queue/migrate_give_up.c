@@ -136,6 +136,7 @@ static bool let_go(struct course *course, struct error *why)
     name_places(course, local, shared);
     if (local->mark.state == MIGRATION_RECEIVES || local->mark.state == MIGRATION_ARRIVED)
         return migrate_take_arrived(course, why);
+    course->done->stays_there = true;
     return (local->mark.letters == MIGRATION_LETS_GO || migrate_set_mark(course, local, &leaves, why)) &&
            (!goes_on || migrate_set_mark(course, shared, &course->opened, why)) &&
            migrate_each_part(course, let_part_go, why) && migrate_set_mark(course, local, &none, why);
@@ -163,8 +164,10 @@ static bool end_shared(struct course *course, struct side *shared, struct error 
     return may_open ? open_as_it_is(course, why) : migrate_refuse_shared(course, why);
 }
 
-static bool is_nothing(const struct side *local, struct error *why)
+static bool is_nothing(const struct course *course, const struct side *local, struct error *why)
 {
+    if (local->mark.state == MIGRATION_LEFT && !migrate_may_empty(course, why))
+        return false;
     if (local->mark.state == MIGRATION_LEFT)
         migration_words(&local->mark, MIGRATION_OWN, why);
     else
@@ -183,9 +186,11 @@ static bool give_up_half(struct course *course, struct error *why)
     struct side *local = &course->to, *shared = &course->from;
     if (migrate_is_marked(local))
         return end_local(course, local, why);
-    if (migrate_is_marked(shared) || shared->mark.state == MIGRATION_LEFT)
+    bool uses_own = course->config->queue == QUEUE_SQLITE && local->mark.state == MIGRATION_NONE &&
+                    migration_reader(&shared->mark, course->config) == MIGRATION_HERE;
+    if (migrate_is_marked(shared) || (shared->mark.state == MIGRATION_LEFT && !uses_own))
         return end_shared(course, shared, why);
-    return is_nothing(local, why);
+    return is_nothing(course, local, why);
 }
 
 /* The database is not there. */
@@ -210,9 +215,9 @@ bool migrate_give_up(struct course *course, struct error *why)
         return false;
     if (!migrate_open_side(shared_side(course), course->config, migrate_is_half(local), why))
         return why->kind == ERROR_MISSING ? give_up_alone(course, local, why) : false;
-    if (!migrate_ask_opened(course, why))
+    if (!migrate_ask_database(course, why))
         return false;
-    if (!migrate_is_same_place(course, why))
+    if (!migrate_is_same_place(course, why) || (course->gone && !migrate_is_its_database(course)))
         return course->gone && open_as_it_is(course, why);
     if (migrate_was_opened(course) && (local->mark.state != MIGRATION_LEFT || migrate_is_begun(course)))
         return let_go(course, why);

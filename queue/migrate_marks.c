@@ -49,11 +49,12 @@ bool migrate_is_half(const struct side *local)
     return migrate_is_marked(local) || local->mark.state == MIGRATION_ARRIVED;
 }
 
-bool migrate_ask_opened(struct course *course, struct error *why)
+bool migrate_ask_database(struct course *course, struct error *why)
 {
     const struct side *local = local_side(course), *shared = shared_side(course);
     course->opened = (struct migration_mark){.state = MIGRATION_NONE};
-    return local->mark.number == 0 || shared->engine->opened(shared->state, local->mark.number, &course->opened, why);
+    return shared->engine->origin(shared->state, &course->origin, why) &&
+           (local->mark.number == 0 || shared->engine->opened(shared->state, local->mark.number, &course->opened, why));
 }
 
 bool migrate_was_opened(const struct course *course)
@@ -61,23 +62,41 @@ bool migrate_was_opened(const struct course *course)
     return course->opened.number != 0;
 }
 
+/* Whether it knows the state directory's migration. */
+static bool is_known_there(const struct course *course)
+{
+    const int64_t number = local_mark(course)->number;
+    return number != 0 && (migrate_was_opened(course) || shared_mark(course)->number == number);
+}
+
+bool migrate_is_its_database(const struct course *course)
+{
+    const struct migration_mark *mark = local_mark(course);
+    bool names_it = (mark->state == MIGRATION_LEAVES || mark->state == MIGRATION_LEFT) && mark->letters != 0;
+    return !names_it || mark->letters == course->origin || is_known_there(course);
+}
+
 bool migrate_is_same_place(struct course *course, struct error *why)
 {
     char place[MIGRATION_PLACE];
-    const struct migration_mark *mark = &local_side(course)->mark;
-    if (!migrate_is_half(local_side(course)))
+    const struct migration_mark *mark = local_mark(course);
+    if (!migrate_is_half(local_side(course)) || is_known_there(course)) /* it may have another name now */
         return true;
-    if (migrate_was_opened(course) || shared_side(course)->mark.number == mark->number)
-        return true; /* it may have another name now */
     shared_side(course)->engine->mark_place(course->config, place);
-    if (strcmp(mark->place, place) == 0)
+    bool is_named = strcmp(mark->place, place) == 0;
+    if (is_named && migrate_is_its_database(course))
         return true;
-    error_set(
-        why,
-        "a migration was begun, with the queue %.150s, and queue_url names the one %.150s: set it back. Where the "
-        "first is gone for good: `closecrm.fcgi queue migrate --give-up --gone` opens what is in this state "
-        "directory",
-        mark->place, place);
+    if (is_named)
+        error_set(why, "a migration was begun, and the database of queue_url is another one now, which knows nothing "
+                       "of it: bring that one back. Where it is gone for good: `closecrm.fcgi queue migrate --give-up "
+                       "--gone` opens what is in this state directory");
+    else
+        error_set(
+            why,
+            "a migration was begun, with the queue %.150s, and queue_url names the one %.150s: set it back. Where the "
+            "first is gone for good: `closecrm.fcgi queue migrate --give-up --gone` opens what is in this state "
+            "directory",
+            mark->place, place);
     return false;
 }
 
@@ -92,5 +111,18 @@ bool migrate_is_where_it_left(struct course *course, const struct side *local, s
         "this queue was moved: it is %.150s now, and queue_url names the one %.150s: set it back. To use that one "
         "instead nothing is to be moved: set queue = postgresql",
         local->mark.place, place);
+    return false;
+}
+
+bool migrate_may_empty(const struct course *course, struct error *why)
+{
+    if (migrate_is_its_database(course))
+        return true;
+    error_set(why,
+              "this queue was moved to a database, and that of queue_url is another one, or was made anew since: the "
+              "copy that is here would be lost. Bring that one back; where it is gone for good, `closecrm.fcgi queue "
+              "migrate --give-up --gone` opens the copy, as it was then: what was delivered since is delivered again, "
+              "with the same messageId. Where nobody needs the copy: remove %.300s/queue.db",
+              course->config->state_dir);
     return false;
 }

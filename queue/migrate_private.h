@@ -14,6 +14,7 @@ struct side {
 struct course {
     struct side from, to;
     struct migration_mark opened; /* what the database keeps of the state directory's migration */
+    int64_t origin;               /* the database's */
     const struct config *config;
     const struct migrating *watch;
     struct migrated *done;
@@ -30,6 +31,16 @@ static inline struct side *local_side(struct course *course)
 static inline struct side *shared_side(struct course *course)
 {
     return course->to.engine == &sqlite_migration ? &course->from : &course->to;
+}
+
+static inline const struct migration_mark *local_mark(const struct course *course)
+{
+    return course->to.engine == &sqlite_migration ? &course->to.mark : &course->from.mark;
+}
+
+static inline const struct migration_mark *shared_mark(const struct course *course)
+{
+    return course->to.engine == &sqlite_migration ? &course->from.mark : &course->to.mark;
 }
 
 /* ---- migrate.c: each returns false with the reason ---- */
@@ -77,11 +88,15 @@ bool migrate_refuse_shared(struct course *course, struct error *why);
 /* The database cannot be opened, for why: adds what to do where the queue was moved to it. Returns false. */
 bool migrate_tell_missing(struct course *course, struct error *why);
 
-/* Asks the database what it keeps of the state directory's migration. */
-bool migrate_ask_opened(struct course *course, struct error *why);
+/* Asks the database for its origin, and what it keeps of the state directory's migration. */
+bool migrate_ask_database(struct course *course, struct error *why);
 
 /* Whether another machine has opened the database, which the state directory's mark is about. */
 bool migrate_was_opened(const struct course *course);
+
+/* Whether the database is the one to which the state directory's queue leaves, or has left, and not one that was made
+ * anew since, as far as it can be told. */
+bool migrate_is_its_database(const struct course *course);
 
 /* Whether queue_url names the database that the state directory's mark is about, as far as it can be told; also where
  * there is no mark that is about one. */
@@ -89,6 +104,9 @@ bool migrate_is_same_place(struct course *course, struct error *why);
 
 /* Whether the state directory's queue, which has left, is in the database of queue_url, as far as it can be told. */
 bool migrate_is_where_it_left(struct course *course, const struct side *local, struct error *why);
+
+/* The same, where the copy in the state directory is about to be emptied: under whatever address. */
+bool migrate_may_empty(const struct course *course, struct error *why);
 
 /* ---- migrate_give_up.c ---- */
 

@@ -83,7 +83,7 @@ enum migration_state {
 
 #define MIGRATION_PLACE 320
 
-/* In the place of `letters`, of LEAVES: it is given up, and what has arrived is removed here. */
+/* In the place of `letters`, of LEAVES: it is given up, and what has arrived is removed here. No database's origin. */
 #define MIGRATION_LETS_GO 2
 
 /* What stands in a queue that is moved. Engines store it where each process finds it that opens the queue, and which
@@ -93,7 +93,8 @@ enum migration_state {
 struct migration_mark {
     enum migration_state state;
     int64_t number;              /* the same on both sides, random */
-    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; else 0, or LETS_GO */
+    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; of a state directory that
+                                  * leaves or has left: the origin of the database (0: not known), or LETS_GO */
     char place[MIGRATION_PLACE]; /* the other side, for people */
     char command[16];            /* the value of `queue migrate --to` that it was called with */
 };
@@ -139,14 +140,18 @@ struct migration {
     /* Of a database: finds what is kept of the migration with that number (not 0); all zero: nothing. */
     bool (*opened)(void *state, int64_t number, struct migration_mark *mark, struct error *why);
 
-    /* Of a database: notes in the state directory that it works with this one; where that cannot be done it is logged.
+    /* Of a database: a number by chance that its queue got when it was made, so that one that is made anew with the
+     * same address is known for another one. 0: it has none. */
+    bool (*origin)(void *state, int64_t *number, struct error *why);
+
+    /* The same: notes in the state directory that it works with this one; where that cannot be done it is logged.
      */
     void (*note)(void *state);
 
     /* The same: the one that was noted is gone for good, and whichever comes next is the right one. */
     void (*forget)(const struct config *config);
 
-    /* Empties a queue that has left: what came later is where it went. Its mark is gone then. */
+    /* Empties a queue that has left: what came later is where it went. It keeps its mark. */
     bool (*empty)(void *state, struct error *why);
     bool (*last_letter)(void *state, int64_t *number, struct error *why);
 

@@ -67,8 +67,11 @@ static void begun_words(const struct migration_mark *mark, enum migration_reader
     else
         error_set(why,
                   "%s%s. If that was interrupted, `closecrm.fcgi queue migrate --to %.16s` goes on, "
-                  "`closecrm.fcgi queue migrate --give-up` undoes it",
-                  leaves, place, mark->command);
+                  "`closecrm.fcgi queue migrate --give-up` undoes it%s",
+                  leaves, place, mark->command,
+                  reader != MIGRATION_HERE ? ""
+                                           : "; where this machine's own was opened meanwhile, the same with --to "
+                                             "sqlite brings what is here to there");
 }
 
 void migration_words(const struct migration_mark *mark, enum migration_reader reader, struct error *why)

@@ -198,6 +198,7 @@ static void (*const suites[])(void) = {
     suite_queue_migrate_marks,
     suite_queue_migrate_words,
     suite_queue_migrate_gone,
+    suite_queue_migrate_database,
     suite_queue_migrate_model,
     suite_durable_migrate,
     suite_durable_other,

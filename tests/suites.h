@@ -144,6 +144,7 @@ void suite_queue_migrate(void);
 void suite_queue_migrate_marks(void);
 void suite_queue_migrate_words(void);
 void suite_queue_migrate_gone(void);
+void suite_queue_migrate_database(void);
 void suite_queue_migrate_model(void);
 void suite_queue_letters_postgresql(void);
 void suite_queue_look_postgresql(void);

@@ -287,9 +287,9 @@ static bool pg_side_set_mark(void *state, const struct migration_mark *mark, str
 static bool pg_side_empty(void *state, struct error *why)
 {
     struct pg_side *side = state;
-    static const char text[] = "BEGIN; TRUNCATE event, appended, known, count, letter, note, parked, request; " UNMARK
+    static const char text[] = "BEGIN; TRUNCATE event, appended, known, count, letter, note, parked, request; "
                                "SELECT setval(name, 1, false) FROM pg_get_serial_sequence('letter', 'id') name"
-                               " WHERE NOT EXISTS (SELECT 1 FROM migration); COMMIT";
+                               " WHERE NOT EXISTS (SELECT 1 FROM migration WHERE state = 0); COMMIT";
     return side_done(side, pg_session_text(&side->session, text, INSPECT_MS), why);
 }
 
@@ -319,6 +319,18 @@ static bool pg_side_reserve_letters(void *state, int64_t number, struct error *w
         "SELECT setval(name::regclass, greatest($1, coalesce(pg_sequence_last_value(name::regclass), 0)))"
         " FROM pg_get_serial_sequence('letter', 'id') name WHERE $1 > 0",
         &params, &row);
+    PQclear(row);
+    return side_done(side, result, why);
+}
+
+static bool pg_side_origin(void *state, int64_t *number, struct error *why)
+{
+    static const char text[] = "SELECT coalesce((SELECT ('x' || encode(substr(value, 1, 8), 'hex'))::bit(64)::int8"
+                               " & 9223372036854775807 FROM kept WHERE path = '' AND octet_length(value) >= 8), 0)";
+    struct pg_side *side = state;
+    PGresult *row = NULL;
+    enum pg_outcome result = pg_session_ask(&side->session, text, NULL, &row);
+    *number = result == PG_DONE ? result_int(row, 0, 0) : 0;
     PQclear(row);
     return side_done(side, result, why);
 }
@@ -424,6 +436,7 @@ const struct migration postgresql_migration = {
     .mark = pg_side_mark,
     .set_mark = pg_side_set_mark,
     .opened = pg_side_opened,
+    .origin = pg_side_origin,
     .note = pg_side_note,
     .forget = pg_identity_forget,
     .empty = pg_side_empty,

@@ -220,7 +220,7 @@ static void store_close(void *state)
     free(store);
 }
 
-/* Removes what a killed restore left: while the open lock is held no restore is running. */
+/* Removes what a killed restore or migration left: while the open lock is held none is running. */
 static void remove_left_restore(const char *directory)
 {
     char path[STATE_PATH];
@@ -228,7 +228,8 @@ static void remove_left_restore(const char *directory)
     if (access(path, F_OK) != 0)
         return;
     backup_remove_built(directory);
-    log_write(LEVEL_WARN, "msg=left_over_removed file=\"%s\" reason=\"a restore was killed before its end\"", path);
+    log_write(LEVEL_WARN,
+              "msg=left_over_removed file=\"%s\" reason=\"a restore or migration was killed before its end\"", path);
 }
 
 static int64_t limit_of_files(void)

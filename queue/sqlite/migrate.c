@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "queue/sqlite/migrate.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #define OPEN_WAIT_MS 3000 /* a command may just be looking */
@@ -221,31 +222,50 @@ static bool put_mark(struct sqlite_side *side, const struct migration_mark *mark
 static bool sqlite_side_set_mark(void *state, const struct migration_mark *mark, struct error *why)
 {
     struct sqlite_side *side = state;
+    struct migration_mark before;
     char version[64];
     bool none = mark->state == MIGRATION_NONE;
     snprintf(version, sizeof version, "PRAGMA user_version = %d", none ? SCHEMA_VERSION : SCHEMA_MIGRATES);
-    bool good = side_begin(side, why);
+    bool good = side_begin(side, why) && sqlite_side_mark(side, &before, why);
+    if (none && good && before.state == MIGRATION_RECEIVES)
+        good = sqlite_side_count_died(side, before.letters, why);
     good = good && side_execute(side, none ? "DROP TABLE migration; DROP TABLE migrated" : tables, why);
     good = good && (none || put_mark(side, mark, why));
     good = side_end(side, good && side_execute(side, version, why), why);
     return good && side_execute(side, "PRAGMA wal_checkpoint(TRUNCATE)", why);
 }
 
+/* Makes an empty queue that has the mark, beside queue.db. */
+static bool build_empty(const char *directory, const struct migration_mark *mark, struct error *why)
+{
+    struct sqlite_side built = {.database = {.write_lock = -1}, .open_lock = -1};
+    char path[STATE_PATH];
+    directory_path(path, directory, BACKUP_BUILT);
+    backup_remove_built(directory);
+    if (schema_make_file(directory, BACKUP_BUILT, why) != DATABASE_DONE)
+        return false;
+    bool good = database_connect(&built.database, path) == DATABASE_DONE || side_failed(&built, why);
+    good = good && sqlite_side_set_mark(&built, mark, why) && side_execute(&built, "PRAGMA journal_mode = DELETE", why);
+    database_close(&built.database);
+    return good && backup_sync(path, why);
+}
+
+/* At no moment there is a queue without the mark. */
 static bool sqlite_side_empty(void *state, struct error *why)
 {
-    static const char *const names[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal",
-                                        "identities.filter"};
     struct sqlite_side *side = state;
+    struct migration_mark mark;
     char path[STATE_PATH];
+    bool is_there;
+    if (!sqlite_side_mark(side, &mark, why) || !build_empty(side->directory, &mark, why))
+        return false;
     database_close(&side->database);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        directory_path(path, side->directory, names[i]);
-        if (unlink(path) != 0 && errno != ENOENT) {
-            error_set(why, "%.300s cannot be removed, whose content was moved before: %s", path, strerror(errno));
-            return false;
-        }
+    directory_path(path, side->directory, "identities.filter");
+    if (unlink(path) != 0 && errno != ENOENT) {
+        error_set(why, "%.300s cannot be removed, whose content was moved before: %s", path, strerror(errno));
+        return false;
     }
-    return open_database(side, why);
+    return backup_put_built(side->directory, &is_there, why) && open_database(side, why);
 }
 
 /* ---- reading ---- */

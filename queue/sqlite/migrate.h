@@ -40,6 +40,9 @@ bool sqlite_side_write(void *state, const struct migration_mark *mark, const cha
                        const struct cargo *cargo, const struct cargo_place *place, struct error *why);
 bool sqlite_side_take_back(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
                            int64_t count, struct error *why);
+/* Of one that receives, and is opened as it is: counts the dead letters, numbered beyond `letters`, whose counts have
+ * not arrived. Within a transaction. */
+bool sqlite_side_count_died(struct sqlite_side *side, int64_t letters, struct error *why);
 bool sqlite_side_let_go(void *state, const char *source, enum cargo_part part, const struct cargo_place *place,
                         struct error *why);
 

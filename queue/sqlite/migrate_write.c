@@ -5,6 +5,17 @@
 
 #include "queue/sqlite/store.h"
 
+/* format: has the source's number, and ?1 is the place. */
+static bool run_with(struct sqlite_side *side, const char *format, uint32_t number, int64_t place, struct error *why)
+{
+    sqlite3_stmt *statement = side_prepare(&side->database, format, number);
+    if (statement != NULL && sqlite3_bind_parameter_count(statement) > 0)
+        sqlite3_bind_int64(statement, 1, place);
+    bool good = side_run(side, statement, why);
+    sqlite3_finalize(statement);
+    return good;
+}
+
 /* There is one mark at a time. */
 bool sqlite_side_arrived(void *state, const struct migration_mark *mark, const char *source, enum cargo_part part,
                          struct cargo_place *place, struct error *why)
@@ -195,6 +206,47 @@ bool sqlite_side_take_back(void *state, const struct migration_mark *mark, const
     return side_end(side, good && put_place(side, number, part, &none, why), why);
 }
 
+/* ---- opening it as it is ---- */
+
+/* Sources whose dead letters have arrived, and whose counts have not. */
+#define ALONE                                                                                                          \
+    "(SELECT source FROM migrated WHERE part = 3 AND id <> 0 EXCEPT SELECT source FROM migrated WHERE part = 5"        \
+    " AND id <> 0)"
+
+_Static_assert(CARGO_LETTERS == 3 && CARGO_COUNTS == 5, "the statement above has these numbers");
+
+/* %u: the source's number, ?1: the number beyond which dead letters are those that have arrived. Each is an event that
+ * came and died; those whose events have arrived, too, were replayed, and others are to be replayed again. */
+static const char *const died_alone[] = {
+    "UPDATE letter SET replayed = NULL WHERE source = %u AND id > ?1 AND id NOT IN"
+    " (SELECT letter FROM event_%u WHERE letter IS NOT NULL)",
+    "UPDATE sqlite_sequence SET seq = seq + (SELECT count(*) FROM letter WHERE source = %u AND id > ?1)"
+    " WHERE name = 'event_%u'",
+    "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_' || source, count(*) FROM letter WHERE source = %u"
+    " AND id > ?1 AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'event_%u') GROUP BY source",
+    "INSERT INTO count (source, kind, n) SELECT source, 4, count(*) FROM letter WHERE source = %u AND id > ?1"
+    " GROUP BY source ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
+    "INSERT INTO count (source, kind, n) SELECT source, 5, count(*) FROM letter WHERE source = %u AND id > ?1"
+    " AND replayed IS NOT NULL GROUP BY source ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
+    NULL};
+
+bool sqlite_side_count_died(struct sqlite_side *side, int64_t letters, struct error *why)
+{
+    uint32_t number = 0;
+    bool good = true;
+    do {
+        sqlite3_stmt *next =
+            side_prepare(&side->database, "SELECT min(source) FROM " ALONE " WHERE source > %u", number);
+        if (next == NULL)
+            return side_failed(side, why);
+        number = sqlite3_step(next) == SQLITE_ROW ? (uint32_t)sqlite3_column_int64(next, 0) : 0;
+        sqlite3_finalize(next);
+        for (const char *const *text = died_alone; number != 0 && *text != NULL && good; text++)
+            good = run_with(side, *text, number, letters, why);
+    } while (number != 0 && good);
+    return good;
+}
+
 /* ---- letting go of what stays where it arrived ---- */
 
 /* What is gone counts as moved in and out, as for queue_move: it is counted where it is now. %u: the source's number,
@@ -225,16 +277,6 @@ static const char *const counts_gone[] = {
 _Static_assert(COUNT_DEAD == 4 && COUNT_REPLAYS == 5 && COUNT_MOVED_IN == 6 && COUNT_MOVED_OUT == 7,
                "the statements above have these numbers");
 
-static bool run_gone(struct sqlite_side *side, const char *format, uint32_t number, int64_t place, struct error *why)
-{
-    sqlite3_stmt *statement = side_prepare(&side->database, format, number);
-    if (statement != NULL && sqlite3_bind_parameter_count(statement) > 0)
-        sqlite3_bind_int64(statement, 1, place);
-    bool good = side_run(side, statement, why);
-    sqlite3_finalize(statement);
-    return good;
-}
-
 bool sqlite_side_let_go(void *state, const char *source, enum cargo_part part, const struct cargo_place *place,
                         struct error *why)
 {
@@ -245,6 +287,6 @@ bool sqlite_side_let_go(void *state, const char *source, enum cargo_part part, c
                                                         : counts_gone;
     bool good = number == 0 || side_begin(side, why);
     for (; number != 0 && *formats != NULL && good; formats++)
-        good = run_gone(side, *formats, number, place->id, why);
+        good = run_with(side, *formats, number, place->id, why);
     return number == 0 || side_end(side, good, why);
 }

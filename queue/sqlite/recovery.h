@@ -121,10 +121,15 @@ bool repair_end_missing(const char *directory, const struct config *config, stru
 /* Copies the connection's database, as a snapshot without deleted content, to a new or empty file. Not synced. */
 enum database_result backup_vacuum(struct database *database, const char *path);
 
-/* The name under which a restore builds the queue, in the state directory. backup_remove_built removes that file and
- * SQLite's files beside it; call with open.lock held, shared or exclusive: a running restore holds it exclusively. */
+/* The name under which a restore or migration builds the queue, in the state directory. backup_remove_built removes
+ * that file and SQLite's files beside it; call with open.lock held, shared or exclusive: who builds it holds it
+ * exclusively. */
 #define BACKUP_BUILT "queue.db.restored"
 void backup_remove_built(const char *directory);
+
+/* Puts what was built, which no connection has open, in the place of queue.db, durably. Returns false with the reason;
+ * is_there: it was put there, and only whether a power cut would undo that is not known. */
+bool backup_put_built(const char *directory, bool *is_there, struct error *why);
 
 /* Syncs a file that no connection has open, and its directory entry. Returns false with the reason. */
 bool backup_sync(const char *path, struct error *why);

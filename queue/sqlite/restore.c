@@ -384,10 +384,11 @@ static bool end_log(const char *directory, struct error *why)
     return result == DATABASE_DONE;
 }
 
-bool backup_commit(const char *state_dir, struct error *why)
+bool backup_put_built(const char *state_dir, bool *is_there, struct error *why)
 {
     static const char *const beside[] = {"queue.db-journal", "queue.db-wal", "queue.db-shm"};
     char built[STATE_PATH], path[STATE_PATH];
+    *is_there = false;
     directory_path(built, state_dir, BUILT);
     if (!end_log(state_dir, why))
         return false;
@@ -400,9 +401,16 @@ bool backup_commit(const char *state_dir, struct error *why)
         error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return false;
     }
-    if (files_sync(state_dir, why))
-        return true;
-    error_prefix(why, "the queue is restored, but whether it would survive a power cut now is not known (start the "
-                      "program; if the machine goes down before, restore it again): ");
-    return false;
+    *is_there = true;
+    return files_sync(state_dir, why);
+}
+
+bool backup_commit(const char *state_dir, struct error *why)
+{
+    bool is_there;
+    bool good = backup_put_built(state_dir, &is_there, why);
+    if (!good && is_there)
+        error_prefix(why, "the queue is restored, but whether it would survive a power cut now is not known (start the "
+                          "program; if the machine goes down before, restore it again): ");
+    return good;
 }

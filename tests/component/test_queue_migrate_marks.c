@@ -13,6 +13,7 @@
 #define STEPS 3 /* commands */
 #define OWN_NUMBER 11
 #define OTHER_NUMBER 22
+#define OTHER_ORIGIN 33
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE], here[PATH_SIZE], other[PATH_SIZE];
@@ -86,6 +87,7 @@ struct pair {
     enum migration_state local, shared;
     bool same;        /* one migration's */
     bool taken;       /* the database was opened while this machine was called gone */
+    bool anew;        /* it was made anew since the state directory was marked */
     const char *does; /* --to postgresql, --to sqlite, --give-up, --give-up --gone: d: done, r: refused */
 };
 
@@ -142,6 +144,7 @@ static void make(const struct pair *pair, int serial)
     append(QUEUE_SQLITE, "here");
     mark = mark_of(pair->local, OWN_NUMBER, &postgresql_migration,
                    pair->local == MIGRATION_LEAVES || pair->local == MIGRATION_LEFT);
+    mark.letters = pair->anew ? OTHER_ORIGIN : 0;
     put_mark(&sqlite_migration, &mark);
 }
 
@@ -242,8 +245,8 @@ static void try_call(const struct pair *pair, size_t which)
         struct migrated done;
         make(pair, serial++);
         bool good = call(calls[which], &done, &why);
-        check(good == (pair->does[which] == 'd'), "%d/%d same %d taken %d: %s: %d %s", pair->local, pair->shared,
-              pair->same, pair->taken, calls[which], good, why.text);
+        check(good == (pair->does[which] == 'd'), "%d/%d same %d taken %d anew %d: %s: %d %s", pair->local,
+              pair->shared, pair->same, pair->taken, pair->anew, calls[which], good, why.text);
         if (good)
             check(opens(done.holds, &why), "%d/%d %s: open: %s", pair->local, pair->shared, calls[which], why.text);
         else if (strstr(why.text, "nothing to give up") == NULL)
@@ -263,28 +266,32 @@ static void try_call(const struct pair *pair, size_t which)
 
 /* The database's mark is this machine's (same), or another one's. */
 static const struct pair pairs[] = {
-    {NONE, NONE, false, false, "ddrr"},         {NONE, RECEIVES, false, false, "rrrd"},
-    {NONE, LEAVES, false, false, "rrrd"},       {NONE, LEFT, false, false, "ddrr"},
-    {NONE, RECEIVES, true, false, "rdrr"},      {NONE, LEAVES, true, false, "rdrr"},
-    {NONE, LEFT, true, false, "ddrr"},          {RECEIVES, NONE, false, false, "rddd"},
-    {RECEIVES, RECEIVES, false, false, "rrdd"}, {RECEIVES, LEAVES, true, false, "rddd"},
-    {RECEIVES, LEAVES, false, false, "rrdd"},   {RECEIVES, LEFT, true, false, "rddd"},
-    {RECEIVES, LEFT, false, false, "rddd"},     {LEAVES, NONE, false, false, "drdd"},
-    {LEAVES, RECEIVES, true, false, "drdd"},    {LEAVES, RECEIVES, false, false, "rrdd"},
-    {LEAVES, LEAVES, false, false, "rrdd"},     {LEAVES, LEFT, false, false, "drdd"},
-    {LEFT, NONE, false, false, "ddrr"},         {LEFT, RECEIVES, true, false, "drdd"},
-    {LEFT, RECEIVES, false, false, "rrrd"},     {LEFT, LEAVES, false, false, "rrrd"},
-    {LEFT, LEFT, false, false, "rdrr"},         {ARRIVED, NONE, false, false, "ddrr"},
-    {ARRIVED, RECEIVES, false, false, "rdrd"},  {ARRIVED, LEAVES, true, false, "rddd"},
-    {ARRIVED, LEAVES, false, false, "rdrd"},    {ARRIVED, LEFT, true, false, "dddd"},
-    {ARRIVED, LEFT, false, false, "ddrr"},      {RECEIVES, NONE, false, true, "rddd"},
-    {RECEIVES, RECEIVES, false, true, "rrdd"},  {RECEIVES, LEAVES, false, true, "rrdd"},
-    {RECEIVES, LEFT, false, true, "rddd"},      {LEAVES, NONE, false, true, "drdd"},
-    {LEAVES, RECEIVES, true, true, "drdd"},     {LEAVES, RECEIVES, false, true, "rrdd"},
-    {LEAVES, LEAVES, false, true, "rrdd"},      {LEAVES, LEFT, false, true, "drdd"},
-    {LEFT, NONE, false, true, "ddrr"},          {LEFT, RECEIVES, true, true, "drdd"},
-    {ARRIVED, NONE, false, true, "rddd"},       {ARRIVED, RECEIVES, false, true, "rrdd"},
-    {ARRIVED, LEAVES, false, true, "rrdd"},     {ARRIVED, LEFT, false, true, "rddd"},
+    {NONE, NONE, false, false, false, "ddrr"},         {NONE, RECEIVES, false, false, false, "rrrd"},
+    {NONE, LEAVES, false, false, false, "rrrd"},       {NONE, LEFT, false, false, false, "ddrr"},
+    {NONE, RECEIVES, true, false, false, "rdrr"},      {NONE, LEAVES, true, false, false, "rdrr"},
+    {NONE, LEFT, true, false, false, "ddrr"},          {RECEIVES, NONE, false, false, false, "rddd"},
+    {RECEIVES, RECEIVES, false, false, false, "rrdd"}, {RECEIVES, LEAVES, true, false, false, "rddd"},
+    {RECEIVES, LEAVES, false, false, false, "rrdd"},   {RECEIVES, LEFT, true, false, false, "rddd"},
+    {RECEIVES, LEFT, false, false, false, "rddd"},     {LEAVES, NONE, false, false, false, "drdd"},
+    {LEAVES, RECEIVES, true, false, false, "drdd"},    {LEAVES, RECEIVES, false, false, false, "rrdd"},
+    {LEAVES, LEAVES, false, false, false, "rrdd"},     {LEAVES, LEFT, false, false, false, "drdd"},
+    {LEFT, NONE, false, false, false, "ddrr"},         {LEFT, RECEIVES, true, false, false, "drdd"},
+    {LEFT, RECEIVES, false, false, false, "rrrd"},     {LEFT, LEAVES, false, false, false, "rrrd"},
+    {LEFT, LEFT, false, false, false, "rdrr"},         {ARRIVED, NONE, false, false, false, "ddrr"},
+    {ARRIVED, RECEIVES, false, false, false, "rdrd"},  {ARRIVED, LEAVES, true, false, false, "rddd"},
+    {ARRIVED, LEAVES, false, false, false, "rdrd"},    {ARRIVED, LEFT, true, false, false, "dddd"},
+    {ARRIVED, LEFT, false, false, false, "ddrr"},      {RECEIVES, NONE, false, true, false, "rddd"},
+    {RECEIVES, RECEIVES, false, true, false, "rrdd"},  {RECEIVES, LEAVES, false, true, false, "rrdd"},
+    {RECEIVES, LEFT, false, true, false, "rddd"},      {LEAVES, NONE, false, true, false, "drdd"},
+    {LEAVES, RECEIVES, true, true, false, "drdd"},     {LEAVES, RECEIVES, false, true, false, "rrdd"},
+    {LEAVES, LEAVES, false, true, false, "rrdd"},      {LEAVES, LEFT, false, true, false, "drdd"},
+    {LEFT, NONE, false, true, false, "ddrr"},          {LEFT, RECEIVES, true, true, false, "drdd"},
+    {ARRIVED, NONE, false, true, false, "rddd"},       {ARRIVED, RECEIVES, false, true, false, "rrdd"},
+    {ARRIVED, LEAVES, false, true, false, "rrdd"},     {ARRIVED, LEFT, false, true, false, "rddd"},
+    {LEAVES, NONE, false, false, true, "rrrd"},        {LEAVES, RECEIVES, false, false, true, "rrrd"},
+    {LEAVES, LEAVES, false, false, true, "rrrd"},      {LEAVES, LEFT, false, false, true, "rrrd"},
+    {LEFT, NONE, false, false, true, "drrd"},          {LEFT, RECEIVES, false, false, true, "rrrd"},
+    {LEFT, LEAVES, false, false, true, "rrrd"},        {LEFT, LEFT, false, false, true, "rrrd"},
 };
 
 static void each_pair_of_marks_has_a_way_out(void)
