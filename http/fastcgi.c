@@ -188,7 +188,7 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
     headroom_init(&http->headroom);
     http->routes = routes;
     http->routes_count = count;
-    http->full_logged = INT64_MIN / 2;
+    http->full_logged = http->wait_logged = INT64_MIN / 2;
     http->earliest = http->listen_again = MOMENT_NEVER;
     http->back_end = &http->back;
     atomic_store(&http->stopped_at, MOMENT_NEVER);

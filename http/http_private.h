@@ -329,6 +329,7 @@ struct http {
     moment swept;        /* when deadlines were last looked at */
     moment listen_again; /* MOMENT_NEVER: the listening socket is watched */
     moment full_logged;  /* last log line about missing descriptors */
+    moment wait_logged;  /* last log line about a wait that failed */
     char scratch[65536]; /* what was just received */
 
     pthread_mutex_t back_lock; /* protects the list of those that come back, and: */

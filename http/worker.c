@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,7 +20,9 @@
 
 #define EVENTS_AT_ONCE 64
 #define SWEEP_AGAIN_MS 20 /* between two looks at all deadlines */
-#define LAST_WAIT_MS 100  /* after the stop: on a busy machine a request may arrive this late */
+#define WAIT_AGAIN_MS 10  /* after a wait that failed */
+#define WAIT_LOG_EVERY_MS 60000
+#define LAST_WAIT_MS 100 /* after the stop: on a busy machine a request may arrive this late */
 
 /* ---- the lead ---- */
 
@@ -271,6 +274,17 @@ static bool is_over(const struct http *http, int events)
            (http->fresh == 0 || clock_now() >= stopped + LAST_WAIT_MS);
 }
 
+/* Who ends here would leave connections that nobody answers. */
+static void bear_failed_wait(struct http *http, const char *reason)
+{
+    moment now = clock_now();
+    if (now - http->wait_logged >= WAIT_LOG_EVERY_MS) {
+        log_write(LEVEL_ERROR, "msg=wait_failed reason=\"epoll: %s; it is tried again\"", reason);
+        http->wait_logged = now;
+    }
+    poll(NULL, 0, WAIT_AGAIN_MS);
+}
+
 /* Waits for what comes next, and serves it. Returns false when the server has stopped. */
 static bool serve_next(struct worker *worker)
 {
@@ -278,10 +292,8 @@ static bool serve_next(struct worker *worker)
     struct epoll_event events[EVENTS_AT_ONCE];
     struct connection *back = take_back(http, true);
     int count = epoll_wait(http->epoll, events, EVENTS_AT_ONCE, back == NULL ? patience(http) : 0);
-    if (count < 0 && errno != EINTR) {
-        log_write(LEVEL_ERROR, "msg=thread_ended reason=\"epoll: %s\"", strerror(errno));
-        return false;
-    }
+    if (count < 0 && errno != EINTR)
+        bear_failed_wait(http, strerror(errno));
     if (http->limits.before != NULL)
         http->limits.before(http->limits.context);
     serve_back(worker, back);

@@ -76,6 +76,7 @@ static void known_points(void)
         unsigned nth;
     } points[] = {{"accept", "watch", 1}, /* the listening socket is armed again */
                   {"accept", "watch", 2},
+                  {"accept", "wait", 2},    /* a thread that cannot wait does not end */
                   {"rotate", "rename", 0},  /* what was begun is noted before */
                   {"backup", "write", 30}}; /* a backup lacks nothing */
     for (size_t i = 0; i < sizeof points / sizeof *points; i++)
