@@ -151,9 +151,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
         " u AS (UPDATE letter SET replayed = $2 FROM l WHERE letter.id = l.id),"
         " c AS (INSERT INTO count AS n (source, kind, n) SELECT source, 5::int2, count(*) FROM l GROUP BY source" ADDS
         ") SELECT count(*) FROM l",
-    /* its identity stays known, as after an end */
+    /* its identity stays known, as after an end; of one being replayed that would make its event a duplicate */
     [STATEMENT_DISCARD] =
-        "WITH l AS (DELETE FROM letter WHERE id = ANY ($1::int8[]) RETURNING source, died, key, updated),"
+        "WITH l AS (DELETE FROM letter WHERE id = ANY ($1::int8[]) AND replayed IS NULL"
+        " RETURNING source, died, key, updated),"
         " kn AS (INSERT INTO known AS k (source, at, key, updated) SELECT source, max(died), key, max(updated) FROM l"
         " WHERE key IS NOT NULL AND died >= $2 GROUP BY source, key" NEWER_WINS ") SELECT count(*) FROM l",
     [STATEMENT_EXPIRE] =

@@ -230,10 +230,13 @@ static void end_letter(struct model *model, size_t place)
     remove_letter(model, place);
 }
 
-void model_discard(struct model *model, size_t place)
+bool model_discard(struct model *model, size_t place)
 {
-    model->source[model->letter[place].source].discarded += !model->letter[place].replayed;
+    if (model->letter[place].replayed)
+        return false;
+    model->source[model->letter[place].source].discarded++;
     end_letter(model, place);
+    return true;
 }
 
 static bool is_too_old(const struct model *model, const struct model_letter *letter)

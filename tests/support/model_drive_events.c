@@ -299,9 +299,7 @@ static size_t act_on(struct model *model, const uint64_t *ids, size_t count, boo
         size_t place = place_of_letter(model, ids[i]);
         if (place == model->letter_count)
             continue;
-        if (!replay)
-            model_discard(model, place);
-        done += !replay || model_replay(model, place);
+        done += replay ? model_replay(model, place) : model_discard(model, place);
     }
     return done;
 }
