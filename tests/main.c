@@ -67,6 +67,7 @@ static void (*const suites[])(void) = {
     suite_crash_guard,
     suite_forward,
     suite_forwarder,
+    suite_post,
     suite_forwarder_answers,
     suite_forwarder_person,
     suite_forwarder_search,

@@ -90,6 +90,7 @@ void suite_forward(void);
 void suite_forwarder(void);
 void suite_forwarder_durable(void);
 void suite_forwarder_parked(void);
+void suite_post(void);
 void suite_forwarder_answers(void);
 void suite_forwarder_person(void);
 void suite_forwarder_search(void);
