@@ -44,6 +44,7 @@ static void (*const suites[])(void) = {
     suite_last_errors,
     suite_commands_dead,
     suite_commands_forget,
+    suite_commands_forget_postgresql,
     suite_commands_pager,
     suite_commands_place,
     suite_commands_queue,

@@ -41,6 +41,7 @@ void suite_commands_alerts(void);
 void suite_last_errors(void);
 void suite_commands_dead(void);
 void suite_commands_forget(void);
+void suite_commands_forget_postgresql(void);
 void suite_commands_pager(void);
 void suite_commands_place(void);
 void suite_commands_queue(void);

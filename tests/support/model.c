@@ -174,6 +174,7 @@ static void settle_one(struct model *model, size_t source, const struct model_ev
     of->delivered += kind == VERDICT_DELIVERED;
     of->duplicates += kind == VERDICT_DUPLICATE;
     of->dropped += kind == VERDICT_DROPPED;
+    of->discarded += kind == VERDICT_ERASED;
     resolve(model, source, event);
     if (kind != VERDICT_DUPLICATE && model_remembers(event->number))
         know(model, source, event->number, model->hours);
