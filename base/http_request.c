@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* A thread that waits for the resolver to answer for one host name. */
 struct asker {
@@ -115,6 +117,84 @@ static CURLcode watch_lookups(struct http_request *request, const char *url)
     return failed;
 }
 
+/* ---- kept connections ---- */
+
+void http_sockets_free(struct http_sockets *sockets)
+{
+    free(sockets->at);
+    *sockets = (struct http_sockets){.at = NULL};
+}
+
+static bool sockets_add(struct http_sockets *sockets, int fd)
+{
+    if (sockets->count == sockets->capacity) {
+        size_t capacity = sockets->capacity + 16;
+        struct http_socket *more = realloc(sockets->at, capacity * sizeof *more);
+        if (more == NULL)
+            return false;
+        sockets->at = more;
+        sockets->capacity = capacity;
+    }
+    sockets->at[sockets->count++] = (struct http_socket){.fd = fd};
+    return true;
+}
+
+static int close_socket(void *context, curl_socket_t fd)
+{
+    struct http_sockets *sockets = context;
+    for (size_t i = 0; i < sockets->count; i++) {
+        if (sockets->at[i].fd == fd)
+            sockets->at[i] = sockets->at[--sockets->count];
+    }
+    return close(fd);
+}
+
+/* The socket of the current request's connection; NULL: not known. */
+static struct http_socket *socket_of(const struct http_request *request)
+{
+    struct http_sockets *sockets = request->sockets;
+    for (size_t i = 0; sockets != NULL && i < sockets->count; i++) {
+        if (sockets->at[i].fd == request->fd)
+            return &sockets->at[i];
+    }
+    return NULL;
+}
+
+static int port_in(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)address)->sin_port);
+    return address->ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)address)->sin6_port) : -1;
+}
+
+static bool is_between(int fd, int own_port, int peer_port)
+{
+    struct sockaddr_storage own, peer;
+    socklen_t own_size = sizeof own, peer_size = sizeof peer;
+    return getsockname(fd, (struct sockaddr *)&own, &own_size) == 0 &&
+           getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0 && port_in(&own) == own_port &&
+           port_in(&peer) == peer_port;
+}
+
+/* libcurl's callback when it has a connection and is about to send. Where something has come unasked on one that is
+ * used again, nothing can be sent on it any more: libcurl then opens a new one by itself. */
+static int before_request(void *context, char *peer, char *own, int peer_port, int own_port)
+{
+    struct http_request *request = context;
+    struct http_sockets *sockets = request->sockets;
+    char byte;
+    (void)peer, (void)own;
+    request->fd = -1;
+    for (size_t i = 0; i < sockets->count && request->fd < 0; i++) {
+        if (is_between(sockets->at[i].fd, own_port, peer_port))
+            request->fd = sockets->at[i].fd;
+    }
+    const struct http_socket *found = socket_of(request);
+    if (found != NULL && found->one_at_a_time && recv(found->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        shutdown(found->fd, SHUT_RDWR);
+    return CURL_PREREQFUNC_OK;
+}
+
 /* ---- setting up ---- */
 
 /* Sets close-on-exec, which libcurl does not, because the program re-executes itself and starts children. Without a
@@ -122,12 +202,15 @@ static CURLcode watch_lookups(struct http_request *request, const char *url)
  * silence. */
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
+    const struct http_request *request = context;
     (void)purpose;
-    int bytes = (int)(intptr_t)context;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd >= 0 && bytes > 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-    return fd;
+    if (fd >= 0 && request->send_buffer > 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &request->send_buffer, sizeof request->send_buffer);
+    if (fd < 0 || request->sockets == NULL || sockets_add(request->sockets, fd))
+        return fd;
+    close(fd);
+    return CURL_SOCKET_BAD;
 }
 
 static bool add_header(struct http_request *request, const char *line)
@@ -151,31 +234,79 @@ static size_t drop_body(char *data, size_t size, size_t count, void *context)
     return size * count;
 }
 
-/* Whether the line is `HTTP/1.1 200` and so on. libcurl 7.88 takes any line that begins with `HTTP/` for one with the
- * status 200, and any release the status 000. */
-static bool is_status_line(const char *line, size_t length)
+/* The status of `HTTP/1.1 200` and so on; 0: it is none. libcurl 7.88 takes any line that begins with `HTTP/` for one
+ * with the status 200, and any release the status 000. */
+static int status_of(const char *line, size_t length)
 {
     size_t at = strlen("HTTP/");
+    int status = 0;
     while (at < length && (isdigit((unsigned char)line[at]) || line[at] == '.'))
         at++;
-    return at + 4 <= length && line[at] == ' ' && line[at + 1] > '0' && isdigit((unsigned char)line[at + 1]) &&
-           isdigit((unsigned char)line[at + 2]) && isdigit((unsigned char)line[at + 3]);
+    if (at + 4 > length || line[at] != ' ' || line[at + 1] == '0')
+        return 0;
+    for (size_t i = at + 1; i < at + 4; i++) {
+        if (!isdigit((unsigned char)line[i]))
+            return 0;
+        status = status * 10 + (line[i] - '0');
+    }
+    return status;
+}
+
+static bool is_sent_whole(const struct http_request *request)
+{
+    curl_off_t sent = 0, whole = 0;
+    return curl_easy_getinfo(request->easy, CURLINFO_CONTENT_LENGTH_UPLOAD_T, &whole) != CURLE_OK ||
+           curl_easy_getinfo(request->easy, CURLINFO_SIZE_UPLOAD_T, &sent) != CURLE_OK || sent >= whole;
+}
+
+/* Returns whether the answer can be the current request's. */
+static bool take_status(struct http_request *request, const char *line, size_t length)
+{
+    int status = status_of(line, length);
+    request->has_status = status != 0;
+    bool one_at_a_time = length <= strlen("HTTP/") || line[strlen("HTTP/")] < '2';
+    struct http_socket *used = socket_of(request);
+    if (used != NULL)
+        used->one_at_a_time = one_at_a_time;
+    if (request->sockets != NULL)
+        curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, one_at_a_time && status != 200 ? 1L : 0L);
+    request->early = one_at_a_time && status / 100 == 2 && !is_sent_whole(request);
+    return !request->early;
 }
 
 static size_t take_header(char *line, size_t size, size_t count, void *context)
 {
     struct http_request *request = context;
     size_t length = size * count;
-    if (!request->in_headers && length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0)
-        request->has_status = is_status_line(line, length);
+    if (!request->in_headers && length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0 &&
+        !take_status(request, line, length))
+        return 0;
     request->in_headers = length > 0 && line[0] != '\r' && line[0] != '\n'; /* behind an interim answer comes another */
     return request->take_header == NULL ? length : request->take_header(line, size, count, request->context);
+}
+
+static CURLcode watch_connections(struct http_request *request, const struct http_options *options)
+{
+    CURL *easy = request->easy;
+    request->sockets = options->sockets;
+    request->send_buffer = (int)options->send_buffer;
+    CURLcode failed = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
+    failed |= curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's, which are no answer */
+    if (request->sockets == NULL)
+        return failed;
+    failed |= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    failed |= curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, request->sockets);
+    failed |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
+    failed |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
+    return failed;
 }
 
 static CURLcode set_options(struct http_request *request, const struct http_options *options)
 {
     CURL *easy = request->easy;
-    CURLcode failed = CURLE_OK;
+    CURLcode failed = watch_connections(request, options);
     failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -184,8 +315,6 @@ static CURLcode set_options(struct http_request *request, const struct http_opti
     failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, options->whole_ms);
     failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, options->agent);
     failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, (void *)(intptr_t)options->send_buffer);
     failed |=
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, options->take_body == NULL ? drop_body : options->take_body);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, options->context);
@@ -229,7 +358,8 @@ void http_request_close(struct http_request *request)
 void http_request_begin(struct http_request *request)
 {
     request->lookup.begun = request->lookup.refused = false;
-    request->has_status = request->in_headers = false;
+    request->has_status = request->in_headers = request->early = false;
+    request->fd = -1;
     request->error[0] = '\0';
 }
 
@@ -244,6 +374,11 @@ CURLcode http_request_end(struct http_request *request, CURLcode result)
     if (result == CURLE_OK) {
         request->error[0] = '\0';
         return result;
+    }
+    if (request->early) {
+        snprintf(request->error, sizeof request->error,
+                 "an answer came before the request was sent whole: it is none to it");
+        return CURLE_SEND_ERROR;
     }
     if (lookup->refused) {
         snprintf(request->error, sizeof request->error,

@@ -29,6 +29,7 @@
 
 struct close_client {
     CURLM *multi;
+    struct http_sockets sockets; /* of its connections */
     struct http_request request;
     const char *base;
     struct close_options options;
@@ -180,6 +181,7 @@ static bool client_set_up(struct close_client *client, const struct config *conf
         .take_body = client_take_body,
         .take_header = client_take_header,
         .context = client,
+        .sockets = &client->sockets,
     };
     return http_request_open(&client->request, &options);
 }
@@ -215,6 +217,7 @@ void close_client_free(struct close_client *client)
         return;
     http_request_close(&client->request);
     curl_multi_cleanup(client->multi);
+    http_sockets_free(&client->sockets);
     curl_global_cleanup();
     free(client);
 }

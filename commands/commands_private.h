@@ -227,16 +227,17 @@ enum child_result child_transform_identity(const char *body, size_t length, stru
  * text is no JSON, or when memory ran out: then the rest is missing. */
 bool view_layout(FILE *out, const char *text, size_t length, const char *const *paths, size_t count, size_t *removed);
 
-/* ---- queue_list.c: makes a waiting event a dead letter: for `queue set-aside`, and for `forget`, which then deletes
- * it. ---- */
+/* ---- queue_list.c: makes a waiting event a dead letter, for `queue set-aside`, and erases waiting events, for
+ * `forget`. ---- */
 
-/* Makes the request for a waiting event; body as queue_list returned it, borrowed during the call. Reads the event's
- * identity in a child process: call only from a process with one thread. */
-void set_aside_prepare(struct queue_request *request, const char *source, const struct event *event);
+/* Reads which event it is; the body as queue_list returned it. Reads its identity in a child process: call only from a
+ * process with one thread. */
+void waiting_end_read(struct waiting_end *end, const struct event *event);
 
-/* Has the process that forwards make the event a dead letter, for which it waits 10 s; where none does, this process
- * claims the queue and does it. *words: what was done; returns false with the reason there where nothing was. */
-bool set_aside_event(struct queue *queue, const struct queue_request *request, struct error *words);
+/* Has the process that forwards do what the request says, for which it waits 10 s; where none does, this process claims
+ * the queue and does it. *ended: how many events it ended, all in one transaction. *words: what was done, or why events
+ * were left. Returns false with the reason there where nothing was done. */
+bool end_waiting(struct queue *queue, const struct queue_request *request, size_t *ended, struct error *words);
 
 /* ---- transform.c: splits input into JSON values, however they are laid out: one over many lines, one a line, several
  * on a line. Holds no more than the current value and its line. A broken value ends before the next line that is a

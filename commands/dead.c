@@ -324,6 +324,7 @@ struct dead_work {
     char sourceless_name[65]; /* one of these */
     uint64_t last;            /* the highest id among them */
     uint64_t done;
+    uint64_t taken; /* of those wanted: another command was faster */
 };
 
 static bool is_left_alone(const struct dead_work *work, const struct letter *letter)
@@ -392,6 +393,9 @@ static void print_summary(const struct dead_work *work)
     if (work->on_their_way > 0)
         printf("; %" PRIu64 " %s way already", work->on_their_way,
                work->on_their_way == 1 ? "is on its" : "are on their");
+    if (work->taken > 0)
+        printf("; %" PRIu64 " %s replayed or dropped by another command meanwhile", work->taken,
+               work->taken == 1 ? "was" : "were");
     if (work->filter.ids_found < work->filter.id_count)
         printf("; of the %zu that %s named %zu cannot be found, or %s not fit", work->filter.id_count,
                work->filter.id_count == 1 ? "was" : "were", missing, missing == 1 ? "does" : "do");
@@ -427,6 +431,7 @@ static int act_on_letters(struct dead_work *work, const char *command)
             print_summary(work);
             return session_failed(command, &why);
         }
+        work->taken = work->wanted - work->done;
     }
     print_summary(work);
     return complete && work->sourceless == 0 ? COMMAND_OK : COMMAND_FAILED;

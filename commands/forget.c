@@ -1,5 +1,7 @@
-/* forget: erases what is kept here of a lead: waiting events, dead letters, samples, and what deleted events left in
- * the database's free pages. What it cannot reach it names. Interrupted, it goes on when it is called again. */
+/* forget: erases what is kept here of a lead: dead letters, waiting events, samples, and what deleted events left in
+ * the database's free pages. What it cannot reach it names. It makes no dead letters of waiting events, which a replay
+ * could send; and those that are there go first, for what is on its way again waits then, and is found there. Each step
+ * is a transaction: interrupted, it goes on when it is called again. */
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,83 +17,140 @@
 
 #define PAGE_EVENTS 1000
 #define PAGE_BYTES ((size_t)4 << 20)
+#define LETTERS_MOST 5000 /* deleted at once: who appends waits for it */
+#define ROUNDS 3
 
 struct forgetting {
     struct session session;
     const char *command;
     struct dead_filter filter; /* its source and lead are what to forget */
     bool dry_run, yes;
-    struct queue_request *events; /* the lead's waiting events */
-    size_t event_count, event_capacity;
-    uint64_t letters, samples; /* counted first; in the end how many were deleted */
-    uint64_t events_done, events_left;
-    struct error left_why; /* why one of those was left */
+    uint64_t events, letters, samples; /* counted first; in the end how many were deleted */
+    uint64_t events_left, letters_left;
+    struct error left_why;        /* why one of those was left */
+    struct queue_request request; /* the events that are erased next */
+    uint64_t *ids;                /* of the letters that are deleted next; room for LETTERS_MOST */
+    size_t id_count;
 };
 
-/* ---- finding ---- */
+/* ---- waiting events ---- */
 
-static bool add_waiting(struct forgetting *work, const char *source, const struct event *event, struct error *why)
+static bool is_of_lead(const struct forgetting *work, const struct event *event)
 {
     struct headline headline;
     headline_read(&headline, event->body, event->length);
-    if (headline.lead == NULL || strcmp(headline.lead, work->filter.lead) != 0)
+    return headline.lead != NULL && strcmp(headline.lead, work->filter.lead) == 0;
+}
+
+/* An event that is with the data plane at this moment, or was delivered just now, is left, and counted. */
+static bool erase_gathered(struct forgetting *work, struct error *why)
+{
+    struct queue_request *request = &work->request;
+    struct error words = {0};
+    size_t erased = 0;
+    if (request->erases == 0)
         return true;
-    if (work->event_count == work->event_capacity) {
-        size_t capacity = work->event_capacity == 0 ? 64 : 2 * work->event_capacity;
-        struct queue_request *more = realloc(work->events, capacity * sizeof *more);
-        if (more == NULL) {
-            error_set(why, "out of memory");
-            return false;
-        }
-        work->events = more;
-        work->event_capacity = capacity;
+    if (!end_waiting(work->session.queue, request, &erased, &words)) {
+        *why = words;
+        return false;
     }
-    if (work->dry_run)
-        work->events[work->event_count++] = (struct queue_request){.event = event->id};
-    else
-        set_aside_prepare(&work->events[work->event_count++], source, event);
+    work->events += erased;
+    work->events_left += request->erases - erased;
+    if (erased < request->erases)
+        work->left_why = words;
+    request->erases = 0;
     return true;
 }
 
-static bool find_waiting_of(struct forgetting *work, const char *source, struct error *why)
+static bool erase_event(struct forgetting *work, const struct event *event, struct error *why)
+{
+    if (work->request.erases == QUEUE_ERASES && !erase_gathered(work, why))
+        return false;
+    waiting_end_read(&work->request.erase[work->request.erases++], event);
+    return true;
+}
+
+/* Counts them, or erases them. */
+static bool walk_waiting_of(struct forgetting *work, const char *source, bool erase, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     uint64_t after = 0;
     int found = 1;
-    while (found > 0) {
+    bool good = true;
+    snprintf(work->request.source, sizeof work->request.source, "%s", source);
+    while (good && found > 0) {
         found = queue_list(work->session.queue, source, after, PAGE_EVENTS, PAGE_BYTES, &events, why);
-        queue_rest(work->session.queue);
-        for (int i = 0; i < found; i++) {
-            if (!add_waiting(work, source, &events.at[i], why)) {
-                events_free(&events);
-                return false;
-            }
+        for (int i = 0; good && i < found; i++) {
+            if (!is_of_lead(work, &events.at[i]))
+                continue;
+            work->events += !erase;
+            good = !erase || erase_event(work, &events.at[i], why);
         }
         if (found > 0)
             after = events.at[events.count - 1].id;
     }
     events_free(&events);
-    return found == 0;
+    return good && found == 0 && erase_gathered(work, why);
 }
 
-static bool find_waiting(struct forgetting *work, struct error *why)
+static bool walk_waiting(struct forgetting *work, bool erase, struct error *why)
 {
     struct strings names = {NULL, 0};
     bool good = queue_names(work->session.queue, &names, why);
+    work->events_left = 0;
     for (size_t i = 0; good && i < names.count; i++) {
         if (work->filter.source == NULL || strcmp(names.at[i], work->filter.source) == 0)
-            good = find_waiting_of(work, names.at[i], why);
+            good = walk_waiting_of(work, names.at[i], erase, why);
     }
     queue_names_free(&names);
     return good;
 }
 
+/* ---- dead letters ---- */
+
+/* Those on their way again wait: they are counted there. */
 static bool count_letters(void *context, const struct dead_page *found, struct error *why)
 {
     struct forgetting *work = context;
     (void)why;
-    work->letters += found->count;
+    for (size_t i = 0; i < found->count; i++)
+        work->letters += !found->letter[i]->replayed;
     return true;
+}
+
+static bool count_letters_left(void *context, const struct dead_page *found, struct error *why)
+{
+    struct forgetting *work = context;
+    (void)why;
+    work->letters_left += found->count;
+    return true;
+}
+
+static bool delete_gathered(struct forgetting *work, struct error *why)
+{
+    size_t done = 0;
+    bool good = work->id_count == 0 || queue_discard(work->session.queue, work->ids, work->id_count, &done, why);
+    work->letters += done;
+    work->id_count = 0;
+    return good;
+}
+
+static bool gather_letters(void *context, const struct dead_page *found, struct error *why)
+{
+    struct forgetting *work = context;
+    if (work->id_count + found->count > LETTERS_MOST && !delete_gathered(work, why))
+        return false;
+    for (size_t i = 0; i < found->count; i++) {
+        if (!found->letter[i]->replayed)
+            work->ids[work->id_count++] = found->letter[i]->id;
+    }
+    return true;
+}
+
+static bool delete_letters(struct forgetting *work, struct error *why)
+{
+    return dead_filter_walk(work->session.queue, &work->filter, gather_letters, work, why) &&
+           delete_gathered(work, why);
 }
 
 static bool forget_samples(struct forgetting *work, bool dry_run, struct error *why)
@@ -100,7 +159,7 @@ static bool forget_samples(struct forgetting *work, bool dry_run, struct error *
                                   why);
 }
 
-/* ---- deleting ---- */
+/* ---- all of it ---- */
 
 static int confirm_forget(const struct forgetting *work)
 {
@@ -111,57 +170,45 @@ static int confirm_forget(const struct forgetting *work)
                              "this deletes events that RudderStack has not got, for good: say so with --yes");
     queue_rest(work->session.queue);
     fprintf(stderr,
-            "Delete %zu waiting events, which then are not delivered, %" PRIu64 " dead letters and %" PRIu64
+            "Delete %" PRIu64 " waiting events, which then are not delivered, %" PRIu64 " dead letters and %" PRIu64
             " samples, for good? [y/N] ",
-            work->event_count, work->letters, work->samples);
+            work->events, work->letters, work->samples);
     return options_confirmed(work->command) ? COMMAND_OK : COMMAND_FAILED;
 }
 
-/* An event that is with the data plane at this moment, or was delivered just now, is left, and counted. */
-static void set_waiting_aside(struct forgetting *work)
-{
-    for (size_t i = 0; i < work->event_count; i++) {
-        struct error words = {0};
-        if (set_aside_event(work->session.queue, &work->events[i], &words)) {
-            work->events_done++;
-        } else {
-            work->events_left++;
-            work->left_why = words;
-        }
-    }
-}
-
-static bool delete_letters(void *context, const struct dead_page *found, struct error *why)
-{
-    struct forgetting *work = context;
-    uint64_t ids[DEAD_PAGE_MOST];
-    size_t count = 0, done = 0;
-    for (size_t i = 0; i < found->count && count < DEAD_PAGE_MOST; i++) {
-        if (!found->letter[i]->replayed) /* else its event was left */
-            ids[count++] = found->letter[i]->id;
-    }
-    bool good = count == 0 || queue_discard(work->session.queue, ids, count, &done, why);
-    work->letters += done;
-    return good;
-}
-
+/* Letters that are left were sent on their way meanwhile, or died meanwhile: another round meets them. */
 static bool delete_all(struct forgetting *work, struct error *why)
 {
-    work->letters = 0;
-    set_waiting_aside(work);
-    if (!dead_filter_walk(work->session.queue, &work->filter, delete_letters, work, why))
-        return false;
-    work->letters -= work->events_done < work->letters ? work->events_done : work->letters;
-    return forget_samples(work, false, why) && queue_scrub(work->session.queue, why);
+    struct dead_filter *filter = &work->filter;
+    struct queue *queue = work->session.queue;
+    work->events = work->letters = 0;
+    for (unsigned round = 0; round == 0 || (work->letters_left > 0 && round < ROUNDS); round++) {
+        work->letters_left = 0;
+        if (!delete_letters(work, why) || !walk_waiting(work, true, why) ||
+            !dead_filter_walk(queue, filter, count_letters_left, work, why))
+            return false;
+    }
+    return forget_samples(work, false, why);
 }
 
 /* ---- what is said ---- */
 
-static void print_counts(const struct forgetting *work, uint64_t events, const char *did)
+static void print_counts(const struct forgetting *work, const char *did)
 {
     printf("%s of lead %s: %" PRIu64 " waiting event%s, %" PRIu64 " dead letter%s, %" PRIu64 " sample%s\n", did,
-           work->filter.lead, events, text_plural(events), work->letters, text_plural(work->letters), work->samples,
-           text_plural(work->samples));
+           work->filter.lead, work->events, text_plural(work->events), work->letters, text_plural(work->letters),
+           work->samples, text_plural(work->samples));
+}
+
+static void print_left(const struct forgetting *work)
+{
+    if (work->events_left > 0)
+        printf("%" PRIu64 " waiting event%s left: %s; call this again\n", work->events_left,
+               work->events_left == 1 ? " was" : "s were", work->left_why.text);
+    else if (work->letters_left > 0)
+        printf("%" PRIu64 " dead letter%s left: another command has sent %s on %s way meanwhile; call this again\n",
+               work->letters_left, work->letters_left == 1 ? " was" : "s were", work->letters_left == 1 ? "it" : "them",
+               work->letters_left == 1 ? "its" : "their");
 }
 
 /* Names the folders with a damaged database, which a repair keeps. */
@@ -186,14 +233,20 @@ static void print_limits(const struct forgetting *work)
          "not taken again when Close repeats it (a newer version of it is).");
 }
 
+static bool count_all(struct forgetting *work, struct error *why)
+{
+    return walk_waiting(work, false, why) &&
+           dead_filter_walk(work->session.queue, &work->filter, count_letters, work, why) &&
+           (forget_samples(work, true, why), true);
+}
+
 static int forget_lead(struct forgetting *work)
 {
     struct error why = {0};
-    if (!find_waiting(work, &why) || !dead_filter_walk(work->session.queue, &work->filter, count_letters, work, &why))
+    if ((work->dry_run || !work->yes) && !count_all(work, &why))
         return session_failed(work->command, &why);
-    forget_samples(work, true, &why);
     if (work->dry_run) {
-        print_counts(work, work->event_count, "Would be deleted");
+        print_counts(work, "Would be deleted");
         print_limits(work);
         return COMMAND_OK;
     }
@@ -201,15 +254,15 @@ static int forget_lead(struct forgetting *work)
     if (code != COMMAND_OK)
         return code;
     bool good = delete_all(work, &why);
+    bool scrubbed = good && queue_scrub(work->session.queue, &why);
     queue_rest(work->session.queue);
-    print_counts(work, work->events_done, "Deleted");
-    if (!good)
+    print_counts(work, "Deleted");
+    if (good)
+        print_left(work);
+    if (!scrubbed)
         return session_failed(work->command, &why);
-    if (work->events_left > 0)
-        printf("%" PRIu64 " waiting event%s left: %s; call this again\n", work->events_left,
-               work->events_left == 1 ? " was" : "s were", work->left_why.text);
     print_limits(work);
-    return work->events_left > 0 ? COMMAND_FAILED : COMMAND_OK;
+    return work->events_left + work->letters_left > 0 ? COMMAND_FAILED : COMMAND_OK;
 }
 
 int command_forget(int argc, char **argv)
@@ -227,8 +280,11 @@ int command_forget(int argc, char **argv)
         return options_wrong(argv[0], "which lead? Give its id: --lead lead_...");
     if (!session_open(&work.session, argv[0]))
         return work.session.code;
-    int code = session_missed(&work.session, argv[0], NULL, forget_lead(&work));
-    free(work.events);
+    struct error why = {.text = "out of memory"};
+    work.ids = calloc(LETTERS_MOST + DEAD_PAGE_MOST, sizeof *work.ids);
+    int code = work.ids == NULL ? session_failed(argv[0], &why)
+                                : session_missed(&work.session, argv[0], NULL, forget_lead(&work));
+    free(work.ids);
     session_close(&work.session);
     return code;
 }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -144,7 +145,7 @@ int command_queue_list(int argc, char **argv)
  * request; where none has, this command claims the queue for a moment. ---- */
 
 #define PATIENCE_MS 10000 /* for the answer of the process that has claimed the queue */
-#define LOOK_MS 50
+#define LOOK_MS 50        /* at most; soon after it asked a process looks at once */
 #define REMIND_MS 200
 
 static const char not_answered[] =
@@ -154,27 +155,27 @@ static const char not_answered[] =
 /* Waits for the answer of the process that has claimed the queue. *answer stays QUEUE_ASKED when no process took the
  * request in time, and it is withdrawn, or when this process could claim the queue (*owned): then it must act itself.
  */
-static bool wait_for_answer(struct queue *queue, const char *source, int64_t number, bool *owned,
+static bool wait_for_answer(struct queue *queue, const struct queue_request *request, int64_t number, bool *owned,
                             enum queue_answer *answer, struct error *words, struct error *why)
 {
-    moment begin = clock_now(), reminded = 0;
+    moment begin = clock_now(), reminded = begin;
     bool withdrawn = false;
+    int pause_ms = 1;
     for (;;) {
         struct error unowned;
         if (!queue_answer(queue, number, answer, words, why))
             return false;
         if (*answer == QUEUE_DONE || *answer == QUEUE_REFUSED)
             return true;
-        *owned = queue_claim(queue, &unowned) && queue_tenure(queue, source) != 0;
+        *owned = queue_claim(queue, &unowned) && queue_tenure(queue, request->source) != 0;
         bool late = clock_now() - begin >= PATIENCE_MS;
         if ((*owned || late) && !queue_withdraw(queue, number, *owned, &withdrawn, why))
             return false;
         if (*owned || withdrawn)
             return true;
         if (clock_now() - begin >= 2 * PATIENCE_MS) { /* taken, and never answered */
-            error_set(words,
-                      "the process that forwards is at it, and has not said how it went: `closecrm.fcgi dead list` "
-                      "shows whether it is one");
+            error_set(words, "the process that forwards is at it, and has not said how it went: %s",
+                      request->erases > 0 ? "call this again" : "`closecrm.fcgi dead list` shows whether it is one");
             *answer = QUEUE_REFUSED;
             return true;
         }
@@ -182,35 +183,46 @@ static bool wait_for_answer(struct queue *queue, const char *source, int64_t num
             queue_remind(queue);
             reminded = clock_now();
         }
-        poll(NULL, 0, LOOK_MS);
+        poll(NULL, 0, pause_ms);
+        pause_ms = 2 * pause_ms < LOOK_MS ? 2 * pause_ms : LOOK_MS;
     }
 }
 
-/* Makes the event a dead letter, while this process has claimed the queue. */
-static bool settle_as_dead(struct queue *queue, const struct queue_request *request, struct error *why)
+/* Does it while this process has claimed the queue. */
+static bool end_owned(struct queue *queue, const struct queue_request *request, size_t *ended, struct error *words)
 {
-    struct events found = {0};
-    struct verdict verdict = {.id = request->event,
-                              .kind = VERDICT_DEAD,
-                              .identity = request->identity,
-                              .remember = request->remember,
-                              .reason = "set aside by an operator"};
-    int there = session_read_event(queue, request->source, request->event, &found, why);
-    events_free(&found);
-    if (there == 0)
-        error_set(why, "it does not wait any more: it was delivered or settled just now");
-    if (there <= 0 || !queue_settle(queue, request->source, &verdict, 1, why))
-        return false;
-    error_set(why, "it is a dead letter now");
-    return true;
+    static const char reason[] = "set aside by an operator";
+    const struct waiting_end one = {request->event, request->identity, request->remember};
+    struct error why = {0};
+    bool erases = request->erases > 0;
+    bool good = queue_end_waiting(queue, request->source, erases ? VERDICT_ERASED : VERDICT_DEAD, reason,
+                                  erases ? request->erase : &one, erases ? request->erases : 1, ended, &why);
+    if (why.text[0] != '\0')
+        *words = why;
+    else if (good && !erases)
+        error_set(words, "it is a dead letter now");
+    else
+        error_set(words, erases ? "some do not wait any more: they were delivered or settled just now"
+                                : "it does not wait any more: it was delivered or settled just now");
+    return good || (erases && why.text[0] == '\0');
 }
 
-bool set_aside_event(struct queue *queue, const struct queue_request *request, struct error *why)
+/* Of a request to erase, whose answer begins with how many were. */
+static void read_erased(const struct queue_request *request, size_t *ended, struct error *words)
+{
+    char *rest = words->text;
+    unsigned long long count = strtoull(words->text, &rest, 10);
+    *ended = count < request->erases ? (size_t)count : request->erases;
+    memmove(words->text, rest + (*rest == ' '), strlen(rest + (*rest == ' ')) + 1);
+}
+
+bool end_waiting(struct queue *queue, const struct queue_request *request, size_t *ended, struct error *why)
 {
     struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
     int64_t number = 0;
     bool owned = queue_claim(queue, &words), withdrawn;
+    *ended = 0;
     if (!owned && words.kind != ERROR_BUSY) {
         *why = words;
         return false;
@@ -220,25 +232,27 @@ bool set_aside_event(struct queue *queue, const struct queue_request *request, s
         if (!queue_ask(queue, request, &number, why))
             return false;
         queue_remind(queue);
-        if (!wait_for_answer(queue, request->source, number, &owned, &answer, &words, why))
+        if (!wait_for_answer(queue, request, number, &owned, &answer, &words, why))
             return false;
     }
     if (owned)
-        return settle_as_dead(queue, request, why);
+        return end_owned(queue, request, ended, why);
     queue_withdraw(queue, number, true, &withdrawn, &(struct error){0}); /* the answer was read */
     error_set(why, "%s", answer == QUEUE_REFUSED ? words.text : not_answered);
-    if (answer == QUEUE_DONE)
-        *why = words;
-    return answer == QUEUE_DONE;
+    if (answer != QUEUE_DONE)
+        return false;
+    *why = words;
+    *ended = 1;
+    if (request->erases > 0)
+        read_erased(request, ended, why);
+    return true;
 }
 
-void set_aside_prepare(struct queue_request *request, const char *source, const struct event *event)
+void waiting_end_read(struct waiting_end *end, const struct event *event)
 {
     struct error unusable;
-    *request = (struct queue_request){.event = event->id};
-    snprintf(request->source, sizeof request->source, "%s", source);
-    request->remember =
-        child_transform_identity(event->body, event->length, &request->identity, &unusable) == CHILD_MESSAGE;
+    *end = (struct waiting_end){.event = event->id};
+    end->remember = child_transform_identity(event->body, event->length, &end->identity, &unusable) == CHILD_MESSAGE;
 }
 
 static bool make_request(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request,
@@ -247,8 +261,12 @@ static bool make_request(struct queue *queue, uint64_t id, const char *wanted, s
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     char source[SESSION_SOURCE];
     bool found = session_find_event(queue, id, wanted, source, &events, why);
-    if (found)
-        set_aside_prepare(request, source, &events.at[0]);
+    if (found) {
+        struct waiting_end end;
+        waiting_end_read(&end, &events.at[0]);
+        *request = (struct queue_request){.event = end.event, .identity = end.identity, .remember = end.remember};
+        snprintf(request->source, sizeof request->source, "%s", source);
+    }
     events_free(&events);
     return found;
 }
@@ -259,6 +277,7 @@ int command_queue_set_aside(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     struct queue_request request;
     uint64_t id;
+    size_t ended;
     struct session session;
     struct error why = {0};
     if (!options_read_id(argc, argv, specs, 1, "which event? Give the number that `queue list` shows", &id))
@@ -266,7 +285,7 @@ int command_queue_set_aside(int argc, char **argv)
     if (!session_open(&session, argv[0]))
         return session.code;
     bool good =
-        make_request(session.queue, id, source, &request, &why) && set_aside_event(session.queue, &request, &why);
+        make_request(session.queue, id, source, &request, &why) && end_waiting(session.queue, &request, &ended, &why);
     session_close(&session);
     if (!good)
         return session_failed(argv[0], &why);

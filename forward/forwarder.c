@@ -120,60 +120,90 @@ static struct waiting_place find_event(struct source_pipeline *pipeline, uint64_
 }
 
 /* Takes it out of where it waits, and ends it. */
-static bool end_pending(struct source_pipeline *pipeline, const struct waiting_place *place, struct error *words)
+static void end_pending(struct source_pipeline *pipeline, const struct waiting_place *place, enum verdict_kind kind)
 {
     if (place->lane != NULL)
         lane_remove(place->lane, place->pending);
     else
         hold_remove(&pipeline->hold, place->pending);
-    source_end(pipeline, place->pending, VERDICT_DEAD, SET_ASIDE_REASON);
-    error_set(words, "it is a dead letter now");
-    if (outbox_settle_now(pipeline))
-        return true;
-    error_set(words, "it becomes a dead letter as soon as the queue takes it: see the log");
-    return true;
+    source_end(pipeline, place->pending, kind, kind == VERDICT_DEAD ? SET_ASIDE_REASON : NULL);
 }
 
-/* One that is not in memory: not read yet, or of a source that is not configured. */
-static bool end_in_queue(struct queue *queue, struct source_pipeline *pipeline, const struct queue_request *request,
-                         struct error *words)
-{
-    struct events found = {0};
-    size_t asked;
-    struct verdict verdict = {.id = request->event,
-                              .kind = VERDICT_DEAD,
-                              .identity = request->identity,
-                              .remember = request->remember,
-                              .reason = SET_ASIDE_REASON};
-    int count = queue_again(queue, request->source, &request->event, 1, 1, &found, &asked, words);
-    events_free(&found);
-    if (count == 0)
-        error_set(words, "it does not wait any more: it was delivered or settled just now");
-    if (count <= 0 || !queue_settle(queue, request->source, &verdict, 1, words))
-        return false;
-    if (pipeline != NULL)
-        outbox_count(pipeline, &verdict, &(struct ended_event){0}, NULL);
-    error_set(words, "it is a dead letter now");
-    return true;
-}
+static const char in_flight[] = "it is with the data plane at this very moment: try again when that has answered";
 
 static bool set_event_dead(struct queue *queue, struct source_pipeline *pipeline, const struct queue_request *request,
                            struct error *words)
 {
+    const struct waiting_end end = {request->event, request->identity, request->remember};
     struct waiting_place place = {.pending = NULL};
+    size_t ended;
     if (pipeline != NULL)
         place = find_event(pipeline, request->event);
     if (place.in_flight) {
-        error_set(words, "it is with the data plane at this very moment: try again when that has answered");
+        error_set(words, in_flight);
         return false;
     }
     if (place.pending != NULL)
-        return end_pending(pipeline, &place, words);
-    if (pipeline != NULL && !outbox_settle_now(pipeline)) { /* its verdict may be in the outbox */
+        end_pending(pipeline, &place, VERDICT_DEAD);
+    bool settled = pipeline == NULL || outbox_settle_now(pipeline); /* its verdict may be in the outbox */
+    error_set(words, settled ? "it is a dead letter now"
+                             : "it becomes a dead letter as soon as the queue takes it: see the log");
+    if (place.pending != NULL)
+        return true;
+    error_set(words, settled ? "it does not wait any more: it was delivered or settled just now"
+                             : "the queue cannot be written now: see the log, and try again");
+    if (!settled || !queue_end_waiting(queue, request->source, VERDICT_DEAD, SET_ASIDE_REASON, &end, 1, &ended, words))
+        return false;
+    if (pipeline != NULL)
+        outbox_count(pipeline, &(struct verdict){.id = end.event, .kind = VERDICT_DEAD, .reason = SET_ASIDE_REASON},
+                     &(struct ended_event){0}, NULL);
+    error_set(words, "it is a dead letter now");
+    return true;
+}
+
+/* Of those that are in no list of ours what is in the queue still. *erased counts them. */
+static bool erase_events(struct queue *queue, struct source_pipeline *pipeline, const struct queue_request *request,
+                         size_t *erased, struct error *words)
+{
+    struct waiting_end rest[QUEUE_ERASES];
+    size_t count = 0, more = 0;
+    uint64_t before = pipeline == NULL ? 0 : pipeline->outbox.ended[VERDICT_ERASED];
+    for (size_t i = 0; i < request->erases; i++) {
+        struct waiting_place place = {.pending = NULL};
+        if (pipeline != NULL)
+            place = find_event(pipeline, request->erase[i].event);
+        if (place.in_flight)
+            error_set(words, in_flight);
+        else if (place.pending != NULL)
+            end_pending(pipeline, &place, VERDICT_ERASED);
+        else
+            rest[count++] = request->erase[i];
+    }
+    if (pipeline != NULL && !outbox_settle_now(pipeline)) {
         error_set(words, "the queue cannot be written now: see the log, and try again");
         return false;
     }
-    return end_in_queue(queue, pipeline, request, words);
+    *erased = pipeline == NULL ? 0 : (size_t)(pipeline->outbox.ended[VERDICT_ERASED] - before); /* duplicates, too */
+    struct error why = {0};
+    queue_end_waiting(queue, request->source, VERDICT_ERASED, NULL, rest, count, &more, &why);
+    if (why.text[0] != '\0')
+        *words = why;
+    *erased += more;
+    return true;
+}
+
+static bool erase_on_request(struct queue *queue, struct source_pipeline *pipeline, const struct queue_request *request,
+                             struct error *words)
+{
+    struct error why = {.text = "some do not wait any more: they were delivered or settled just now"};
+    size_t erased = 0;
+    bool done = erase_events(queue, pipeline, request, &erased, &why);
+    log_write(LEVEL_INFO, "msg=erased source=%.64s events=%zu of=%zu", request->source, erased, request->erases);
+    if (done)
+        error_set(words, "%zu %s", erased, why.text);
+    else
+        *words = why;
+    return done;
 }
 
 static void serve_requests(struct queue *queue, struct source_pipeline *pipeline, size_t pipelines)
@@ -186,9 +216,11 @@ static void serve_requests(struct queue *queue, struct source_pipeline *pipeline
             if (strcmp(pipeline[i].source->name, request.source) == 0)
                 of = &pipeline[i];
         }
-        bool done = set_event_dead(queue, of, &request, &words);
-        log_write(LEVEL_INFO, "msg=%s source=%.64s id=%llu", done ? "set_aside" : "not_set_aside", request.source,
-                  (unsigned long long)request.event);
+        bool done = request.erases > 0 ? erase_on_request(queue, of, &request, &words)
+                                       : set_event_dead(queue, of, &request, &words);
+        if (request.erases == 0)
+            log_write(LEVEL_INFO, "msg=%s source=%.64s id=%llu", done ? "set_aside" : "not_set_aside", request.source,
+                      (unsigned long long)request.event);
         queue_answer_request(queue, request.number, done, words.text);
     }
 }

@@ -402,7 +402,7 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
 {
     struct samples *samples = &pipeline->samples;
     size_t asked;
-    if (!samples->on)
+    if (!samples->on || verdict->kind == VERDICT_ERASED) /* nothing is to be left of it */
         return;
     int64_t now_ms = clock_unix_ms();
     count_verdict(samples, verdict, ended, now_ms);

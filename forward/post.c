@@ -23,6 +23,7 @@ const struct post_limits post_limits_usual = {
 
 struct poster {
     CURLM *multi;
+    struct http_sockets sockets; /* of its connections */
     struct post_limits limits;
     struct post *busy; /* those that are under way */
 };
@@ -62,6 +63,7 @@ void poster_free(struct poster *poster)
     if (poster == NULL)
         return;
     curl_multi_cleanup(poster->multi);
+    http_sockets_free(&poster->sockets);
     curl_global_cleanup();
     free(poster);
 }
@@ -96,6 +98,7 @@ static bool set_up(struct post *post, const struct config *config, const struct 
         .send_buffer = SEND_BUFFER,
         .take_body = take_answer_body,
         .context = post,
+        .sockets = &post->poster->sockets,
     };
     if (!http_request_open(&post->request, &options))
         return false;

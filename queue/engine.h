@@ -124,6 +124,13 @@ void letters_clear(struct letters *found);
 bool letters_add(struct letters *found, const struct letter *letter);
 void letters_finish(struct letters *found);
 
+/* ---- request.c: What a request is to erase, as one text, for a row's column; "": nothing is. ---- */
+
+#define REQUEST_TEXT (QUEUE_ERASES * 65 + 1)
+
+void request_pack(const struct queue_request *request, char text[static REQUEST_TEXT]);
+void request_unpack(struct queue_request *request, const char *text);
+
 /* ---- identities.c: A cache of the identities of settled events, in memory: bounded in count and age, the oldest
  * evicted first. The caller locks. ---- */
 

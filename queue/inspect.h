@@ -134,7 +134,8 @@ void letters_free(struct letters *letters);
  * gone. *done: how many were. */
 bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
 
-/* Deletes dead letters in one transaction. *done: how many were there. */
+/* Deletes dead letters in one transaction, but those that are being replayed: whether they will be delivered is not
+ * known yet. *done: how many were. */
 bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
 
 /* The state of a request. */

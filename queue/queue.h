@@ -30,13 +30,14 @@ enum verdict_kind {
     VERDICT_DUPLICATE,
     VERDICT_DROPPED, /* by the operator's keep and drop rules */
     VERDICT_DEAD,    /* the event can never be delivered: it becomes a dead letter */
+    VERDICT_ERASED,  /* by `forget`: it is gone, and known; counted as a dead letter that was deleted */
     VERDICT_LATER,   /* not settled: the event stays, and is tried again at `next` */
 };
 
 struct verdict {
     uint64_t id;
     enum verdict_kind kind;
-    struct identity identity; /* of DELIVERED, DROPPED and DEAD: stored to recognise duplicates */
+    struct identity identity; /* of DELIVERED, DROPPED, DEAD and ERASED: stored to recognise duplicates */
     bool remember;            /* false: store no identity (a file:// sink, a body without one) */
     bool refused;             /* of LATER: the data plane refused this event when sent alone (400, 413) */
     moment next;              /* of LATER: when the event is tried again; MOMENT_NEVER: an append shall not wait */
@@ -180,14 +181,32 @@ bool queue_can_settle(struct queue *queue, const char *source, const struct verd
 /* Reads (put false) or saves (put true) a source's notes. Returns false with the reason when the queue failed. */
 bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct error *why);
 
-/* A command's request to the owner: make a waiting event a dead letter (inspect.h, queue_ask). */
-struct queue_request {
-    int64_t number;
-    char source[104];
+#define QUEUE_ERASES 200 /* in a request */
+
+/* A waiting event that an operator ends. */
+struct waiting_end {
     uint64_t event;
     struct identity identity; /* of the event, valid with remember: found without running the parser that may crash */
     bool remember;
 };
+
+/* A command's request to the owner (inspect.h, queue_ask): make a waiting event a dead letter, or, with erases > 0,
+ * erase these of its source. */
+struct queue_request {
+    int64_t number;
+    char source[104];
+    uint64_t event; /* as in struct waiting_end, as the next two */
+    struct identity identity;
+    bool remember;
+    size_t erases;
+    struct waiting_end erase[QUEUE_ERASES];
+};
+
+/* Ends those of the events, in the order of their ids, that still wait, at most QUEUE_ERASES, in one transaction;
+ * reason: of DEAD. By their source's owner, who has none of them in hand. *ended: how many. Returns whether any was;
+ * else why has the reason where the queue failed, and is as it was where none waits any more. */
+bool queue_end_waiting(struct queue *queue, const char *source, enum verdict_kind kind, const char *reason,
+                       const struct waiting_end *ends, size_t count, size_t *ended, struct error *why);
 
 /* Takes the next request about a source that is this process's, or that nobody forwards; answer it with
  * queue_answer_request. Free of cost while there is none; call after each queue_clear_wakeup. Returns false when there
@@ -195,7 +214,7 @@ struct queue_request {
 bool queue_take_request(struct queue *queue, struct queue_request *request);
 
 /* Sends the outcome to the command, in words for people. done: the request took effect durably; else nothing changed.
- */
+ * To a request to erase: how many were erased, a blank, and why others were not. */
 void queue_answer_request(struct queue *queue, int64_t number, bool done, const char *words);
 
 /* A descriptor that is readable when something was appended since the last queue_clear_wakeup. Owned by the queue. */

@@ -5,7 +5,8 @@
 
 #include "queue/postgresql/store.h"
 
-enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3 };
+/* ASKED_TO_ERASE: `words` says what; a release that knows of no such requests does not see it. */
+enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3, ASKED_TO_ERASE = 4 };
 
 /* ---- the command's side ---- */
 
@@ -14,12 +15,16 @@ bool pg_ask(void *state, const struct queue_request *request, int64_t *number, s
     struct pg_queue *queue = state;
     struct params params = {.count = 0};
     PGresult *asked = NULL;
+    char words[REQUEST_TEXT];
     if (!pg_look(queue, why))
         return false;
+    request_pack(request, words);
     params_text(&params, request->source);
     params_int8(&params, (int64_t)request->event);
     params_uuid(&params, request->remember ? request->identity.key : NULL);
     params_int8(&params, request->identity.updated_us);
+    params_int4(&params, request->erases > 0 ? ASKED_TO_ERASE : ASKED);
+    params_text(&params, words);
     enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_ASK, &params, &asked);
     *number = result == PG_DONE ? result_int(asked, 0, 0) : 0;
     PQclear(asked);
@@ -35,7 +40,7 @@ void pg_remind(void *state)
 
 bool pg_answer(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why)
 {
-    static const enum queue_answer answers[] = {QUEUE_ASKED, QUEUE_TAKEN, QUEUE_DONE, QUEUE_REFUSED};
+    static const enum queue_answer answers[] = {QUEUE_ASKED, QUEUE_TAKEN, QUEUE_DONE, QUEUE_REFUSED, QUEUE_ASKED};
     struct pg_queue *queue = state;
     struct params params = {.count = 0};
     PGresult *found = NULL;
@@ -47,7 +52,7 @@ bool pg_answer(void *state, int64_t number, enum queue_answer *answer, struct er
     enum pg_outcome result = pg_session_run(&queue->look, STATEMENT_ANSWER, &params, &found);
     if (result == PG_DONE && PQntuples(found) > 0) {
         int64_t at = result_int(found, 0, 0);
-        *answer = answers[at >= ASKED && at <= REFUSED ? at : REFUSED];
+        *answer = answers[at >= ASKED && at <= ASKED_TO_ERASE ? at : REFUSED];
         error_set(words, "%s", PQgetvalue(found, 0, 1));
     }
     PQclear(found);
@@ -80,6 +85,7 @@ static void read_request(const PGresult *row, struct queue_request *request)
     strncpy(request->source, PQgetvalue(row, 0, 1), sizeof request->source - 1);
     if (request->remember)
         memcpy(request->identity.key, PQgetvalue(row, 0, 3), sizeof request->identity.key);
+    request_unpack(request, PQgetvalue(row, 0, 5));
 }
 
 /* What nobody waits for any more is not done, however long nobody forwarded. */

@@ -71,9 +71,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
                         " ON a.pid = l.pid WHERE l." HERE " AND l." ADVISORY " AND l.objid::int8 > 16 GROUP BY a.pid, 1"
                         " ORDER BY 1",
     [STATEMENT_LAST_ID] = "SELECT coalesce(pg_sequence_last_value(('id_' || $1::int4)::regclass), 0)",
-    [STATEMENT_BEAT] = "SELECT " NOW ","
-                       " EXISTS (SELECT 1 FROM request WHERE state = 0)::int4, EXISTS (SELECT 1 FROM letter)::int4,"
-                       " (SELECT count(*) FROM pg_locks WHERE " HERE " AND " ADVISORY " AND objid = 2)",
+    [STATEMENT_BEAT] =
+        "SELECT " NOW ","
+        " EXISTS (SELECT 1 FROM request WHERE state IN (0, 4))::int4, EXISTS (SELECT 1 FROM letter)::int4,"
+        " (SELECT count(*) FROM pg_locks WHERE " HERE " AND " ADVISORY " AND objid = 2)",
     [STATEMENT_WRITERS] = "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND " HERE
                           " AND relation = 'event'::regclass AND mode = 'RowExclusiveLock' AND granted"
                           " AND pid <> pg_backend_pid() AND ($1::text[] IS NULL OR virtualtransaction = ANY ($1))",
@@ -108,13 +109,15 @@ const char *const pg_statement_texts[STATEMENTS] = {
         "WITH gone AS (DELETE FROM event e USING " VERDICTS " WHERE e.source = v.source AND e.id = v.id"
         " RETURNING e.received, v.kind, v.key, v.updated),"
         " kn AS (INSERT INTO known AS k (source, at, key, updated) SELECT $1, $6, key, max(updated) FROM gone"
-        " WHERE key IS NOT NULL AND kind IN (1, 3) GROUP BY key" NEWER_WINS "),"
+        " WHERE key IS NOT NULL AND kind IN (1, 3, 5) GROUP BY key" NEWER_WINS "),"
         " times AS (INSERT INTO count AS n (source, kind, n) SELECT $1, 9::int2, max(received) FROM gone"
         " HAVING count(*) > 0 UNION ALL SELECT $1, 8::int2, $6 FROM gone WHERE kind = 1 HAVING count(*) > 0"
         /* a later one is from before the clock was set back */
         " ON CONFLICT (source, kind) DO UPDATE SET n = CASE WHEN n.n > $6 THEN excluded.n"
         " ELSE greatest(n.n, excluded.n) END)"
-        " INSERT INTO count AS n (source, kind, n) SELECT $1, kind, count(*) FROM gone GROUP BY kind" ADDS,
+        " INSERT INTO count AS n (source, kind, n) SELECT $1, least(kind, 4::int2), count(*) FROM gone" /* erased: dead
+                                                                                                         */
+        " GROUP BY 2" ADDS,
 
     [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = $1",
     [STATEMENT_PARKED] = "SELECT id, since FROM parked WHERE source = $1 ORDER BY id",
@@ -151,9 +154,10 @@ const char *const pg_statement_texts[STATEMENTS] = {
         " u AS (UPDATE letter SET replayed = $2 FROM l WHERE letter.id = l.id),"
         " c AS (INSERT INTO count AS n (source, kind, n) SELECT source, 5::int2, count(*) FROM l GROUP BY source" ADDS
         ") SELECT count(*) FROM l",
-    /* its identity stays known, as after an end */
+    /* its identity stays known, as after an end; of one being replayed that would make its event a duplicate */
     [STATEMENT_DISCARD] =
-        "WITH l AS (DELETE FROM letter WHERE id = ANY ($1::int8[]) RETURNING source, died, key, updated),"
+        "WITH l AS (DELETE FROM letter WHERE id = ANY ($1::int8[]) AND replayed IS NULL"
+        " RETURNING source, died, key, updated),"
         " kn AS (INSERT INTO known AS k (source, at, key, updated) SELECT source, max(died), key, max(updated) FROM l"
         " WHERE key IS NOT NULL AND died >= $2 GROUP BY source, key" NEWER_WINS ") SELECT count(*) FROM l",
     [STATEMENT_EXPIRE] =
@@ -169,14 +173,15 @@ const char *const pg_statement_texts[STATEMENTS] = {
     [STATEMENT_FORGET_GROUPS] = "DELETE FROM appended WHERE made < " NOW " - 3600000",
 
     /* by the server's clock: who asks and who answers may be on two machines */
-    [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated) VALUES ($1, $2, " NOW ", $3, $4)"
-                      " RETURNING number",
+    [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"
+                      " VALUES ($1, $2, " NOW ", $3, $4, $5, $6) RETURNING number",
     [STATEMENT_ANSWER] = "SELECT state, words FROM request WHERE number = $1",
-    [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = $1 AND (state = 0 OR $2 = 1)",
+    [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = $1 AND (state IN (0, 4) OR $2 = 1)",
     /* $1: the sources that it forwards, $2: those that anybody could: the rest is whoever's comes first */
-    [STATEMENT_TAKE_REQUEST] = "UPDATE request SET state = 1 WHERE number = (SELECT number FROM request WHERE state = 0"
-                               " AND (source = ANY ($1) OR source <> ALL ($2)) ORDER BY number LIMIT 1"
-                               " FOR UPDATE SKIP LOCKED) RETURNING number, source, event, key, updated",
+    [STATEMENT_TAKE_REQUEST] =
+        "UPDATE request SET state = 1 WHERE number = (SELECT number FROM request WHERE state IN (0, 4)"
+        " AND (source = ANY ($1) OR source <> ALL ($2)) ORDER BY number LIMIT 1"
+        " FOR UPDATE SKIP LOCKED) RETURNING number, source, event, key, updated, words",
     [STATEMENT_SET_REQUEST] = "UPDATE request SET state = $2, words = $3 WHERE number = $1 AND state = 1",
     [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE abs(made - " NOW ") > 60000",
 

@@ -212,8 +212,11 @@ static enum database_result replay_one(struct store *store, uint64_t id, size_t 
 static enum database_result discard_one(struct store *store, uint64_t id, size_t *done)
 {
     bool deleted = false;
-    enum database_result result =
-        letters_delete(&store->reader, (int64_t)id, store->config->dedupe_window_ms, &deleted);
+    int64_t number;
+    enum database_result result = database_ask_with(&store->reader, STATEMENT_LETTER, 0, (int64_t)id, &number);
+    if (result != DATABASE_DONE || number == 0)
+        return result; /* gone, or being replayed: its event would be the duplicate of an identity that is kept */
+    result = letters_delete(&store->reader, (int64_t)id, store->config->dedupe_window_ms, &deleted);
     *done += deleted;
     return result;
 }

@@ -263,16 +263,19 @@ enum database_result store_note_signed(struct store *store, const struct source 
 
 #define FORGET_MS 60000
 
-enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3 };
+/* ASKED_TO_ERASE: `words` says what; a release that knows of no such requests does not see it. */
+enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3, ASKED_TO_ERASE = 4 };
 
 /* ---- the command's side ---- */
 
 bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct error *why)
 {
     struct store *store = state;
+    char words[REQUEST_TEXT];
     int changes;
     if (!store_reader(store, why))
         return false;
+    request_pack(request, words);
     sqlite3_stmt *ask = database_statement(&store->reader, STATEMENT_ASK, 0);
     if (ask != NULL) {
         sqlite3_bind_text(ask, 1, request->source, -1, SQLITE_STATIC);
@@ -283,6 +286,8 @@ bool store_ask(void *state, const struct queue_request *request, int64_t *number
         else
             sqlite3_bind_null(ask, 4);
         sqlite3_bind_int64(ask, 5, request->identity.updated_us);
+        sqlite3_bind_int64(ask, 6, request->erases > 0 ? ASKED_TO_ERASE : ASKED);
+        sqlite3_bind_text(ask, 7, words, -1, SQLITE_STATIC);
     }
     enum database_result result = database_run_alone(&store->reader, ask, &changes);
     *number = result == DATABASE_DONE ? sqlite3_last_insert_rowid(store->reader.db) : 0;
@@ -297,7 +302,7 @@ void store_remind(void *state)
 
 bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why)
 {
-    static const enum queue_answer answers[] = {QUEUE_ASKED, QUEUE_TAKEN, QUEUE_DONE, QUEUE_REFUSED};
+    static const enum queue_answer answers[] = {QUEUE_ASKED, QUEUE_TAKEN, QUEUE_DONE, QUEUE_REFUSED, QUEUE_ASKED};
     struct store *store = state;
     enum database_result result;
     *answer = QUEUE_REFUSED;
@@ -310,7 +315,7 @@ bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct
     if (database_step(&store->reader, read, &result) == SQLITE_ROW) {
         int64_t found = sqlite3_column_int64(read, 0);
         const char *text = (const char *)sqlite3_column_text(read, 1);
-        *answer = answers[found >= ASKED && found <= REFUSED ? found : REFUSED];
+        *answer = answers[found >= ASKED && found <= ASKED_TO_ERASE ? found : REFUSED];
         error_set(words, "%s", text == NULL ? "" : text);
     }
     if (result == DATABASE_DONE)
@@ -348,7 +353,9 @@ static enum database_result forget_old(struct database *database)
     return database_run_alone(database, forget, &changes);
 }
 
-static bool find_next(struct database *database, struct queue_request *request, enum database_result *result)
+/* *asked: its state. */
+static bool find_next(struct database *database, struct queue_request *request, int *asked,
+                      enum database_result *result)
 {
     sqlite3_stmt *next = database_statement(database, STATEMENT_NEXT_REQUEST, 0);
     bool found = database_step(database, next, result) == SQLITE_ROW;
@@ -361,6 +368,9 @@ static bool find_next(struct database *database, struct queue_request *request, 
         request->remember = sqlite3_column_bytes(next, 3) == (int)sizeof request->identity.key;
         if (request->remember)
             memcpy(request->identity.key, sqlite3_column_blob(next, 3), sizeof request->identity.key);
+        const char *words = (const char *)sqlite3_column_text(next, 5);
+        request_unpack(request, words == NULL ? "" : words);
+        *asked = sqlite3_column_int(next, 6);
     }
     if (*result == DATABASE_DONE)
         sqlite3_reset(next);
@@ -385,12 +395,12 @@ bool store_take_request(void *state, struct queue_request *request)
     struct store *store = state;
     struct database *database = &store->reader;
     enum database_result result;
-    int changes = 0;
+    int changes = 0, asked = ASKED;
     if (!store->asked || !store->owned)
         return false;
     result = forget_old(database);
-    while (result == DATABASE_DONE && find_next(database, request, &result)) {
-        result = set_state(database, request->number, ASKED, TAKEN, "", &changes);
+    while (result == DATABASE_DONE && find_next(database, request, &asked, &result)) {
+        result = set_state(database, request->number, asked, TAKEN, "", &changes);
         if (result != DATABASE_DONE)
             break;
         if (changes > 0)

@@ -175,7 +175,7 @@ static void mirror_all(struct settling *s, const struct verdict *verdicts, size_
 {
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
-        if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED) ||
+        if (!v->remember || v->kind == VERDICT_DUPLICATE || v->kind == VERDICT_DEAD || v->kind == VERDICT_LATER ||
             bsearch(&v->id, s->ids, s->ended, sizeof *s->ids, compare_ids) == NULL)
             continue;
         struct mirrored one = {.source = s->number, .updated = v->identity.updated_us, .at = s->now};
@@ -201,10 +201,9 @@ static enum database_result settle_one(struct settling *s, const struct verdict 
                                        const struct waiting_event *event)
 {
     static const enum count_kind kinds[] = {
-        [VERDICT_DELIVERED] = COUNT_DELIVERED,
-        [VERDICT_DUPLICATE] = COUNT_DUPLICATES,
-        [VERDICT_DROPPED] = COUNT_DROPPED,
-        [VERDICT_DEAD] = COUNT_DEAD,
+        [VERDICT_DELIVERED] = COUNT_DELIVERED, [VERDICT_DUPLICATE] = COUNT_DUPLICATES,
+        [VERDICT_DROPPED] = COUNT_DROPPED,     [VERDICT_DEAD] = COUNT_DEAD,
+        [VERDICT_ERASED] = COUNT_DEAD, /* of a letter that is gone */
     };
     enum database_result result = DATABASE_DONE;
     s->counts[kinds[verdict->kind]]++;

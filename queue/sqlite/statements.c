@@ -17,11 +17,11 @@ const char *const statement_texts[STATEMENTS] = {
                             " + (SELECT count(*) FROM count WHERE source = 0 AND kind = 14)",
 
     [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"
-                      " VALUES (?1, ?2, ?3, ?4, ?5, 0, '')",
+                      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STATEMENT_ANSWER] = "SELECT state, words FROM request WHERE number = ?1",
-    [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = ?1 AND (state = 0 OR ?2)",
-    [STATEMENT_NEXT_REQUEST] = "SELECT number, source, event, key, updated FROM request WHERE state = 0"
-                               " ORDER BY number LIMIT 1",
+    [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = ?1 AND (state IN (0, 4) OR ?2)",
+    [STATEMENT_NEXT_REQUEST] = "SELECT number, source, event, key, updated, words, state FROM request"
+                               " WHERE state IN (0, 4) ORDER BY number LIMIT 1",
     [STATEMENT_SET_REQUEST] = "UPDATE request SET state = ?3, words = ?4 WHERE number = ?1 AND state = ?2",
     [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE made < ?1 OR made > ?2",
 

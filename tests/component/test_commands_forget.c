@@ -7,14 +7,18 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "queue/sqlite/store.h"
 #include "telemetry/telemetry.h"
 #include "tests/support/check.h"
+#include "tests/support/durable.h"
 
 #define MARK "Mrs. Forget-Me of 7 Elm Street"
 #define OTHER "Mr. Keep-Me of 8 Elm Street"
@@ -199,6 +203,221 @@ static void what_was_deleted_is_known(void)
     made_end();
 }
 
+/* ---- interrupted, and beside others ---- */
+
+#define EVENTS 450
+#define LETTERS 30
+
+/* Of lead_1 and of another one: events that wait, and dead letters before them. */
+static void fill_two_leads(void)
+{
+    char id[24];
+    struct error why = {0};
+    made_begin();
+    struct queue *queue = made_open();
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    for (unsigned i = 0; i < LETTERS + EVENTS; i++) {
+        snprintf(id, sizeof id, "ev_%u", i);
+        const char *body = event_of(i % 3 == 0 ? "lead_2" : "lead_1", id, "x", 0);
+        CU_ASSERT_EQUAL(queue_append(queue, "one", body, strlen(body), clock_now() + 60000, &why), QUEUE_STORED);
+    }
+    struct verdict verdict[LETTERS];
+    for (unsigned i = 0; i < LETTERS; i++)
+        verdict[i] = (struct verdict){.id = i + 1, .kind = VERDICT_DEAD, .reason = "refused"};
+    CU_ASSERT(queue_settle(queue, "one", verdict, LETTERS, &why));
+    made_close(queue);
+}
+
+/* Begins a command in a process of its own. */
+static pid_t begin_command(const char *const *arguments)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    CU_ASSERT_FATAL(child >= 0);
+    if (child == 0) {
+        run_command(&ran, NULL, arguments);
+        _exit(ran.code);
+    }
+    return child;
+}
+
+static const char *const forget[] = {"forget", "--lead", "lead_1", "--yes", NULL};
+
+/* Called until it says that nothing is left. What a server has of deleted rows is its administrator's to remove, and
+ * told as a failure. */
+static void finish_forgetting(void)
+{
+    run_command(&ran, NULL, forget);
+    check(ran.code == 0 || strstr(ran.err, "forget: this queue is in PostgreSQL: VACUUM FULL") != NULL, "%s%s", ran.out,
+          ran.err);
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "call this again"));
+}
+
+/* Nothing of the lead is left, and nothing of it was sent, or counted otherwise. */
+static void expect_forgotten(void)
+{
+    struct counts counts = made_counts("one");
+    CU_ASSERT(counts.waiting == EVENTS / 3 && counts.dead == LETTERS / 3);
+    CU_ASSERT_EQUAL(counts.discarded, (EVENTS + LETTERS) / 3 * 2);
+    CU_ASSERT_EQUAL(counts.accepted, EVENTS + LETTERS);
+    CU_ASSERT_EQUAL(counts.delivered + counts.duplicates + counts.dropped, 0);
+    RUN(&ran, NULL, "queue", "list", "--json");
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "lead_1"));
+    RUN(&ran, NULL, "dead", "list", "--json");
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "lead_1"));
+}
+
+/* How many dead letters the lead has, all of which were there before: an event that waits never becomes one, and is not
+ * there for `dead replay --all` to send. */
+static uint64_t letters_of_lead(void)
+{
+    struct error why = {0};
+    struct letters letters = {0};
+    uint64_t count = 0;
+    struct queue *queue = made_open();
+    CU_ASSERT(queue_letters(queue, "one", 0, 1000, 4 << 20, &letters, &why) >= 0);
+    for (size_t i = 0; i < letters.count; i++) {
+        CU_ASSERT(letters.at[i].id <= LETTERS && strcmp(letters.at[i].reason, "refused") == 0);
+        count += memmem(letters.at[i].body, letters.at[i].length, "lead_1", 6) != NULL;
+    }
+    letters_free(&letters);
+    made_close(queue);
+    return count;
+}
+
+/* Kills it, and looks what it has left. Once the first event is gone no letter of the lead is left that could be sent.
+ * Returns whether it came to its end before. */
+static bool kill_it(pid_t child)
+{
+    int status;
+    kill(child, SIGKILL);
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    uint64_t letters = letters_of_lead();
+    CU_ASSERT(made_counts("one").waiting == EVENTS || letters == 0);
+    return WIFEXITED(status);
+}
+
+/* Killed after more and more time, until it comes to its end. */
+static void killed_at_any_moment(void)
+{
+    pid_t child;
+    fill_two_leads();
+    unsigned wait_us = 100;
+    do {
+        child = begin_command(forget);
+        usleep(wait_us);
+        wait_us += wait_us / 3;
+    } while (!kill_it(child));
+    finish_forgetting();
+    expect_forgotten();
+    made_end();
+}
+
+/* Killed as soon as something has happened, which it goes on behind. */
+static void killed_between_two_steps(void)
+{
+    unsigned between = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        struct error why = {0};
+        struct counts counts = {.waiting = EVENTS};
+        fill_two_leads();
+        struct queue *queue = made_open();
+        pid_t child = begin_command(forget);
+        for (moment until = clock_now() + 60000; counts.waiting == EVENTS && clock_now() < until; usleep(100))
+            CU_ASSERT(queue_count(queue, "one", &counts, &why));
+        made_close(queue);
+        kill_it(child);
+        between += made_counts("one").waiting > EVENTS / 3;
+        finish_forgetting();
+        expect_forgotten();
+        made_end();
+    }
+    CU_ASSERT(between > 0);
+}
+
+static void end_process(pid_t child)
+{
+    int status;
+    kill(child, SIGTERM);
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+}
+
+/* Waits until a process has claimed the queue, and read it. */
+static void wait_for_owner(void)
+{
+    bool owned = false;
+    struct error words, why = {0};
+    struct queue *queue = made_open();
+    for (moment until = clock_now() + 60000; !owned && clock_now() < until; poll(NULL, 0, 10))
+        CU_ASSERT(queue_is_owned(queue, &owned, &words, &why));
+    CU_ASSERT(owned);
+    made_close(queue);
+    poll(NULL, 0, 500);
+}
+
+/* While another process has them in its lanes: in a few requests, not in one for each event. */
+static void of_who_forwards_in_few_requests(void)
+{
+    static const char *const forwards[] = {"forward", "--follow", NULL};
+    const struct queue_request next = {.source = "one", .event = 1};
+    struct error why = {0};
+    int64_t first = 0, last = 0;
+    bool withdrawn;
+    fill_two_leads();
+    struct queue *queue = made_open();
+    CU_ASSERT(queue_ask(queue, &next, &first, &why) && queue_withdraw(queue, first, true, &withdrawn, &why));
+    pid_t owner = begin_command(forwards);
+    wait_for_owner();
+    moment begin = clock_now();
+    finish_forgetting();
+    printf("(%lld ms) ", (long long)(clock_now() - begin));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "Deleted of lead lead_1: 300 waiting events, 20 dead letters, 0 samples\n"));
+    CU_ASSERT(queue_ask(queue, &next, &last, &why) && queue_withdraw(queue, last, true, &withdrawn, &why));
+    check(last - first <= 4, "%lld requests", (long long)(last - first - 1));
+    made_close(queue);
+    expect_forgotten();
+    end_process(owner);
+    made_end();
+}
+
+/* What a replay sends on its way meanwhile is met where it waits. */
+static void while_its_letters_are_replayed(void)
+{
+    static const char *const replay[] = {"dead", "replay", "--lead", "lead_1", NULL};
+    for (unsigned delay_us = 0; delay_us < 20000; delay_us = 2 * delay_us + 500) {
+        int status;
+        fill_two_leads();
+        pid_t child = begin_command(forget);
+        usleep(delay_us);
+        run_command(&(struct ran){.code = 0}, NULL, replay);
+        CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+        CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+        finish_forgetting(); /* where it said that something was left */
+        expect_forgotten();
+        made_end();
+    }
+}
+
+static int in_memory(void)
+{
+    temporary_in_memory();
+    return 0;
+}
+
+#define OF_BOTH                                                                                                        \
+    {"killed at any moment it leaves nothing to be replayed", killed_at_any_moment},                                   \
+        {"killed between two steps", killed_between_two_steps},                                                        \
+        {"of who forwards, in few requests", of_who_forwards_in_few_requests},                                         \
+    {                                                                                                                  \
+        "while its letters are replayed", while_its_letters_are_replayed                                               \
+    }
+
+void suite_commands_forget_postgresql(void)
+{
+    static CU_TestInfo tests[] = {OF_BOTH, CU_TEST_INFO_NULL};
+    suite_add("commands: forget postgresql", durable_use_postgresql, durable_end_postgresql, tests);
+}
+
 void suite_commands_forget(void)
 {
     static CU_TestInfo tests[] = {
@@ -206,7 +425,8 @@ void suite_commands_forget(void)
         {"only of the named source", only_of_the_named_source},
         {"it asks first", it_asks_first},
         {"what was deleted is known, and does not come back", what_was_deleted_is_known},
+        OF_BOTH,
         CU_TEST_INFO_NULL,
     };
-    suite_add("commands: forget", NULL, NULL, tests);
+    suite_add("commands: forget", in_memory, NULL, tests);
 }

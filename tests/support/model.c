@@ -174,6 +174,7 @@ static void settle_one(struct model *model, size_t source, const struct model_ev
     of->delivered += kind == VERDICT_DELIVERED;
     of->duplicates += kind == VERDICT_DUPLICATE;
     of->dropped += kind == VERDICT_DROPPED;
+    of->discarded += kind == VERDICT_ERASED;
     resolve(model, source, event);
     if (kind != VERDICT_DUPLICATE && model_remembers(event->number))
         know(model, source, event->number, model->hours);
@@ -230,10 +231,13 @@ static void end_letter(struct model *model, size_t place)
     remove_letter(model, place);
 }
 
-void model_discard(struct model *model, size_t place)
+bool model_discard(struct model *model, size_t place)
 {
-    model->source[model->letter[place].source].discarded += !model->letter[place].replayed;
+    if (model->letter[place].replayed)
+        return false;
+    model->source[model->letter[place].source].discarded++;
     end_letter(model, place);
+    return true;
 }
 
 static bool is_too_old(const struct model *model, const struct model_letter *letter)

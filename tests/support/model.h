@@ -85,7 +85,7 @@ void model_drain(struct model *model, size_t source);
 
 /* Dead letters by their places; false: it is replayed already, or there is no room. */
 bool model_replay(struct model *model, size_t place);
-void model_discard(struct model *model, size_t place);
+bool model_discard(struct model *model, size_t place);
 
 /* Ends the dead letters that are too old. Returns how many. */
 size_t model_expire(struct model *model);

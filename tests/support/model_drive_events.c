@@ -151,7 +151,9 @@ static enum verdict_kind kind_of(const struct model *model, uint32_t number, siz
         return VERDICT_DUPLICATE;
     if (number < 45)
         return VERDICT_DROPPED;
-    return number < 58 && model->letter_count + dying < MODEL_LETTERS ? VERDICT_DEAD : VERDICT_DELIVERED;
+    if (number < 50)
+        return VERDICT_ERASED;
+    return number < 62 && model->letter_count + dying < MODEL_LETTERS ? VERDICT_DEAD : VERDICT_DELIVERED;
 }
 
 /* Verdicts on what was just read, and on an event that is gone, in any order. Returns how many. */
@@ -299,9 +301,7 @@ static size_t act_on(struct model *model, const uint64_t *ids, size_t count, boo
         size_t place = place_of_letter(model, ids[i]);
         if (place == model->letter_count)
             continue;
-        if (!replay)
-            model_discard(model, place);
-        done += !replay || model_replay(model, place);
+        done += replay ? model_replay(model, place) : model_discard(model, place);
     }
     return done;
 }
@@ -396,6 +396,45 @@ static bool take(struct drive *drive, int64_t number, struct queue_request *requ
     return drive_fail(drive, "request %lld is not there", (long long)number);
 }
 
+static bool is_same_end(const struct waiting_end *a, const struct waiting_end *b)
+{
+    return a->event == b->event && a->remember == b->remember &&
+           (!a->remember || memcmp(&a->identity, &b->identity, sizeof a->identity) == 0);
+}
+
+static struct waiting_end end_of(const struct queue_request *request, size_t i)
+{
+    return request->erases > 0 ? request->erase[i]
+                               : (struct waiting_end){request->event, request->identity, request->remember};
+}
+
+/* As the owner does it: these become dead letters, or are erased. */
+static bool end_as_asked(struct drive *drive, const struct queue_request *asked, const struct queue_request *taken,
+                         size_t source)
+{
+    size_t count = asked->erases > 0 ? asked->erases : 1, ended = 0;
+    const char *reason = drive->verdict[0].reason;
+    enum verdict_kind kind = asked->erases > 0 ? VERDICT_ERASED : VERDICT_DEAD;
+    struct waiting_end ends[QUEUE_ERASES];
+    bool same = taken->erases == asked->erases && strcmp(taken->source, asked->source) == 0;
+    for (size_t i = 0; same && i < count; i++) {
+        const struct waiting_end end = end_of(asked, i);
+        ends[i] = end_of(taken, i);
+        same = is_same_end(&ends[i], &end);
+        drive->verdict[i] = (struct verdict){.id = end.event, .kind = kind};
+    }
+    if (!same)
+        return drive_fail(drive, "request %lld is another one than was made", (long long)taken->number);
+    struct model *tried = drive_tried(drive);
+    if (tried != NULL)
+        model_settle(tried, source, drive->verdict, count, 0);
+    if (!queue_end_waiting(drive_owner(drive), taken->source, kind, reason, ends, count, &ended, &drive->why) ||
+        ended != count)
+        return drive_fail(drive, "queue_end_waiting: %zu of %zu: %s", ended, count, drive->why.text);
+    model_settle(&drive->ground->now, source, drive->verdict, count, 0);
+    return true;
+}
+
 static bool ask(struct drive *drive, struct queue *command, const struct queue_request *asked, size_t source)
 {
     struct queue_request taken = {.number = 0};
@@ -405,22 +444,8 @@ static bool ask(struct drive *drive, struct queue *command, const struct queue_r
     if (!queue_ask(command, asked, &number, &drive->why))
         return drive_fail(drive, "queue_ask: %s", drive->why.text);
     queue_remind(command);
-    if (!take(drive, number, &taken))
+    if (!take(drive, number, &taken) || !end_as_asked(drive, asked, &taken, source))
         return false;
-    if (taken.event != asked->event || strcmp(taken.source, asked->source) != 0 || taken.remember != asked->remember ||
-        (taken.remember && memcmp(&taken.identity, &asked->identity, sizeof taken.identity) != 0))
-        return drive_fail(drive, "request %lld is another one than was made", (long long)number);
-    const struct verdict verdict = {.id = taken.event,
-                                    .kind = VERDICT_DEAD,
-                                    .identity = taken.identity,
-                                    .remember = taken.remember,
-                                    .reason = drive->verdict[0].reason};
-    struct model *tried = drive_tried(drive);
-    if (tried != NULL)
-        model_settle(tried, source, &verdict, 1, 0);
-    if (!queue_settle(drive_owner(drive), taken.source, &verdict, 1, &drive->why))
-        return drive_fail(drive, "queue_settle: %s", drive->why.text);
-    model_settle(&drive->ground->now, source, &verdict, 1, 0);
     queue_answer_request(drive_owner(drive), number, true, "done so");
     bool withdrawn = false, good = queue_answer(command, number, &answer, &words, &drive->why) &&
                                    queue_withdraw(command, number, true, &withdrawn, &drive->why);
@@ -442,6 +467,11 @@ bool drive_aside(struct drive *drive, const struct model_step *step)
     struct queue_request asked = {.event = event->id,
                                   .remember = model_remembers(event->number),
                                   .identity = model_identity(model, event->number)};
+    for (size_t i = 0; step->c % 2 == 0 && i < of->count && asked.erases < QUEUE_ERASES; i += 1 + step->b % 3) {
+        const uint32_t number = of->waiting[i].number;
+        asked.erase[asked.erases++] =
+            (struct waiting_end){of->waiting[i].id, model_identity(model, number), model_remembers(number)};
+    }
     snprintf(asked.source, sizeof asked.source, "%s", drive->name[source]);
     model_reason(0, reason);
     drive->verdict[0].reason = reason;
