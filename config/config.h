@@ -222,6 +222,30 @@ void config_free(struct config *config);
 const char *own_command(char out[static OWN_COMMAND], const struct config *config, const char *source,
                         const char *words, ...) __attribute__((format(printf, 4, 5)));
 
+/* ---- as_read.c: the files of a configuration as they were read, in memory (memfd_create), for the program executed
+ * next: it runs with what was checked, or is in force, and not with what somebody has made of the files since. An
+ * environment variable names the descriptor; while it does, each file that is read for a configuration is noted there,
+ * and one that is noted already is taken from there. It holds secrets, as the process's memory does. Before threads
+ * start, but for as_read_new and as_read_environment. ---- */
+
+/* Makes one with nothing in it, close-on-exec. -1: the system has none. */
+int as_read_new(void);
+
+/* Uses the one that was inherited, now close-on-exec, or a new one, from here on. Returns it; -1: none can be had, and
+ * files are read as ever. */
+int as_read_begin(void);
+
+/* Configurations are read from the disk again. The descriptor stays open. */
+void as_read_end(void);
+
+/* Whether the file at the path is on disk as it is noted. True where it is not noted. Any thread. */
+bool as_read_is_on_disk(int fd, const char *path);
+
+/* An environment in which fd is named (-1: none is), for a program to be executed with it: environ's own strings and
+ * variable. The caller frees the array alone; NULL: memory is out. */
+#define AS_READ_VARIABLE 48
+char **as_read_environment(int fd, char variable[static AS_READ_VARIABLE]);
+
 /* ---- places.c: what is said of a state directory ---- */
 
 /* Whether its owner or mode may be changed without harm. One that cannot be looked into is not known to be so. */
