@@ -134,6 +134,12 @@ const struct source *config_source(const struct config *config, const char *name
     return NULL;
 }
 
+const char *config_source_path(const struct source *source, char out[static SOURCE_PATH])
+{
+    snprintf(out, SOURCE_PATH, "%s%s", source->line > 0 ? "/" : "", source->line > 0 ? source->name : "");
+    return out;
+}
+
 static void source_free(struct source *source)
 {
     size_t count;

@@ -209,6 +209,11 @@ const char *config_queue_url_unknown(const char *url, bool (*is_known)(const cha
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);
 
+/* What stands behind the program's address in that of a source, for Close: "/NAME" of [source NAME], which stays good
+ * when a second source is added; nothing in the short form, whose source nobody has named. Returns out. */
+#define SOURCE_PATH 72
+const char *config_source_path(const struct source *source, char out[static SOURCE_PATH]);
+
 void config_free(struct config *config);
 
 /* ---- keys.c: commands of this program as they are printed for somebody to type ---- */
