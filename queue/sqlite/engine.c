@@ -159,7 +159,8 @@ bool store_replace_reserve(struct store *store, struct database *database, struc
     if (reserve_is_there(store->directory))
         return true; /* somebody else was faster */
     if (store_make_reserve(store, database)) {
-        atomic_store(&store->reserve_gone, false);
+        if (atomic_exchange(&store->reserve_gone, false))
+            return true; /* this process has given it up, and a success of another one ended the note of that */
         log_write(LEVEL_WARN,
                   "msg=reserve_replaced state_dir=\"%s\" reason=\"the file reserve was removed while the program runs, "
                   "and was made anew\" advice=\"leave it: on a full disk its room is for noting what was delivered\"",
