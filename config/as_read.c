@@ -44,8 +44,9 @@ static const char *find(const char *bytes, size_t size, const char *name, size_t
     while (at < end) {
         const char *number = memchr(at, '\0', (size_t)(end - at));
         const char *data = number == NULL ? NULL : memchr(number + 1, '\0', (size_t)(end - number) - 1);
-        if (data++ == NULL)
+        if (data == NULL)
             break;
+        data++;
         unsigned long long count = strtoull(number + 1, NULL, 10);
         if (count > (size_t)(end - data))
             break;

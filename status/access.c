@@ -211,13 +211,13 @@ static bool read_secret(const char *path, unsigned char secret[static TOKEN_SECR
 static void make_secret(const char *path, const unsigned char secret[static TOKEN_SECRET])
 {
     char made[PATH_MAX];
-    unsigned char ignored[TOKEN_SECRET];
     if (snprintf(made, sizeof made, "%s.new", path) >= (int)sizeof made)
         return;
     int fd = open(made, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
     if (flock(fd, LOCK_EX) == 0 && lock_is_current(fd, made)) {
+        unsigned char ignored[TOKEN_SECRET];
         bool good = !read_secret(path, ignored) && pwrite(fd, secret, TOKEN_SECRET, 0) == TOKEN_SECRET &&
                     rename(made, path) == 0; /* also over half a file, left by a full disk */
         if (!good)
