@@ -19,6 +19,7 @@ static void keep_memory_small(bool cgi)
 
 int main(int argc, char **argv)
 {
+    process_block_signals(); /* one to reload that comes now must not end what serves; others are unblocked again */
     bool fastcgi = http_is_fastcgi(), cgi = !fastcgi && http_is_cgi();
     keep_memory_small(cgi);
     process_reset_signals(!fastcgi && !cgi);

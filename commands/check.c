@@ -68,12 +68,12 @@ static bool has_key(const struct config *config, const struct source *source)
 /* Where Close is to send a source's events: where its subscription sends them (""; not known). */
 static void print_address(const struct config *config, const struct source *source, const char *address)
 {
-    char line[OWN_COMMAND];
+    char line[OWN_COMMAND], path[SOURCE_PATH];
     bool keyed = has_key(config, source);
     if (address[0] != '\0')
         printf("  address for Close: %s%s\n", address, !keyed ? "?writeKey=..." : "");
     else
-        printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
+        printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED%s%s\n", config_source_path(source, path),
                !keyed ? "?writeKey=<your write key>" : "");
     if (!keyed)
         printf("    without a signature_key anybody who learns that address can send events: better let\n"

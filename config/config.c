@@ -134,6 +134,12 @@ const struct source *config_source(const struct config *config, const char *name
     return NULL;
 }
 
+const char *config_source_path(const struct source *source, char out[static SOURCE_PATH])
+{
+    snprintf(out, SOURCE_PATH, "%s%s", source->line > 0 ? "/" : "", source->line > 0 ? source->name : "");
+    return out;
+}
+
 static void source_free(struct source *source)
 {
     size_t count;
@@ -386,7 +392,7 @@ struct config *config_read(const char *path, char *const environment[], struct e
 /* CLOSECRM_ variables that are no keys: CLOSECRM_CONFIG, those of a reload, and those of the bundle's launcher. */
 static bool is_no_key(const char *name, size_t length)
 {
-    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER"};
+    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER", "AS_READ"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (strlen(others[i]) == length && memcmp(others[i], name, length) == 0)
             return true;

@@ -209,6 +209,11 @@ const char *config_queue_url_unknown(const char *url, bool (*is_known)(const cha
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);
 
+/* What stands behind the program's address in that of a source, for Close: "/NAME" of [source NAME], which stays good
+ * when a second source is added; nothing in the short form, whose source nobody has named. Returns out. */
+#define SOURCE_PATH 72
+const char *config_source_path(const struct source *source, char out[static SOURCE_PATH]);
+
 void config_free(struct config *config);
 
 /* ---- keys.c: commands of this program as they are printed for somebody to type ---- */
@@ -221,6 +226,30 @@ void config_free(struct config *config);
  * literal: a test tries each. Returns out; what does not fit is cut to the program's name and the command's. */
 const char *own_command(char out[static OWN_COMMAND], const struct config *config, const char *source,
                         const char *words, ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- as_read.c: the files of a configuration as they were read, in memory (memfd_create), for the program executed
+ * next: it runs with what was checked, or is in force, and not with what somebody has made of the files since. An
+ * environment variable names the descriptor; while it does, each file that is read for a configuration is noted there,
+ * and one that is noted already is taken from there. It holds secrets, as the process's memory does. Before threads
+ * start, but for as_read_new and as_read_environment. ---- */
+
+/* Makes one with nothing in it, close-on-exec. -1: the system has none. */
+int as_read_new(void);
+
+/* Uses the one that was inherited, now close-on-exec, or a new one, from here on. Returns it; -1: none can be had, and
+ * files are read as ever. */
+int as_read_begin(void);
+
+/* Configurations are read from the disk again. The descriptor stays open. */
+void as_read_end(void);
+
+/* Whether the file at the path is on disk as it is noted. True where it is not noted. Any thread. */
+bool as_read_is_on_disk(int fd, const char *path);
+
+/* An environment in which fd is named (-1: none is), for a program to be executed with it: environ's own strings and
+ * variable. The caller frees the array alone; NULL: memory is out. */
+#define AS_READ_VARIABLE 48
+char **as_read_environment(int fd, char variable[static AS_READ_VARIABLE]);
 
 /* ---- places.c: what is said of a state directory ---- */
 

@@ -116,11 +116,24 @@ char *url_close_api(const char *text, struct error *why);
  * excludes the NUL; a UTF-8 byte order mark is skipped. NULL with the reason, which begins with the path. */
 char *file_read(const char *path, size_t *length, struct error *why);
 
+/* The same, whatever is noted of it (as_read.c). */
+char *file_read_from_disk(const char *path, size_t *length, struct error *why);
+
 /* Overwrites and frees the result of file_read. Not more than its length: a page that was never used would be made. */
 void file_free(char *data, size_t length);
 
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);
+
+/* ---- as_read.c: see config.h ---- */
+
+#define AS_READ_PLACE "place" /* the file's path, "" where there is none; other names are absolute paths */
+
+/* Returns what is noted under a name, and a NUL, to be freed with file_free; NULL: nothing. */
+char *as_read_find(const char *name, size_t *length);
+
+/* Notes it, where notes are taken. */
+void as_read_note(const char *name, const char *data, size_t length);
 
 /* ---- config.c: all that is wrong with a configuration, not only the first ---- */
 

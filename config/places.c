@@ -133,16 +133,36 @@ static void name_in_commands(const char *named)
     free(whole);
 }
 
+/* Finds the file as places_find does, or as it was found when what is in memory was read. */
+static bool find_file(const char *named, char **home, char **path, struct error *why)
+{
+    size_t length;
+    bool is_named = named != NULL && named[0] != '\0';
+    *path = as_read_find(AS_READ_PLACE, &length);
+    if (*path != NULL && (*path)[0] != '\0')
+        return true;
+    bool known = *path != NULL;
+    free(*path);
+    *path = NULL;
+    if (!is_named && !find_home(home, why))
+        return false;
+    if (known)
+        return true;
+    if (!places_find(named, *home, STANDARD, path, why))
+        return false;
+    as_read_note(AS_READ_PLACE, *path == NULL ? "" : *path, *path == NULL ? 0 : strlen(*path));
+    return true;
+}
+
 struct config *config_load_all(struct strings *faults, struct error *why)
 {
     struct config *config = NULL;
     *faults = (struct strings){0};
     char *path = NULL, *home = NULL;
     const char *named = getenv("CLOSECRM_CONFIG");
-    bool is_named = named != NULL && named[0] != '\0';
-    if (is_named)
+    if (named != NULL && named[0] != '\0')
         name_in_commands(named);
-    if ((is_named || find_home(&home, why)) && places_find(named, home, STANDARD, &path, why)) {
+    if (find_file(named, &home, &path, why)) {
         if (path == NULL && !environment_has_keys(environ))
             places_nowhere(named, home, why);
         else

@@ -290,7 +290,7 @@ static char *read_descriptor(int descriptor, const char *path, size_t *length, s
     return data;
 }
 
-char *file_read(const char *path, size_t *length, struct error *why)
+char *file_read_from_disk(const char *path, size_t *length, struct error *why)
 {
     /* Without O_NONBLOCK, opening a FIFO would block the start. */
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -300,6 +300,17 @@ char *file_read(const char *path, size_t *length, struct error *why)
     }
     char *data = may_be_used(descriptor, path, why) ? read_descriptor(descriptor, path, length, why) : NULL;
     close(descriptor);
+    return data;
+}
+
+char *file_read(const char *path, size_t *length, struct error *why)
+{
+    char *data = as_read_find(path, length);
+    if (data != NULL)
+        return data;
+    data = file_read_from_disk(path, length, why);
+    if (data != NULL)
+        as_read_note(path, data, *length);
     return data;
 }
 

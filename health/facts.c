@@ -210,6 +210,8 @@ static void gather_machine(struct facts *facts)
     }
     if (!closeapi_left_over(facts->config, facts->left_over))
         facts->left_over[0] = '\0';
+    if (!backup_unfinished(state_dir, facts->backup))
+        facts->backup[0] = '\0';
     queue_look_elsewhere(facts->config, &facts->elsewhere);
     queue_look_for_other(facts->config, facts->other);
 }

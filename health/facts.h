@@ -61,6 +61,7 @@ struct facts {
     char machine_unread[104]; /* one of which is this */
     int64_t heard_ms;         /* when they were asked last; 0: never */
     char left_over[256];      /* a source that is not configured, of which Close's side is still kept; "": none is */
+    char backup[BACKUP_PATH]; /* an unfinished one that was killed: its path; "": none */
     struct left_elsewhere elsewhere; /* what is left in a state directory that was used before */
     struct left_behind behind;       /* and in queues that it has worked with, and that are configured no more */
     char other[PATH_MAX]; /* another configuration whose process forwards from the same state directory; "": none */

@@ -179,6 +179,13 @@ static enum finding_outcome judge_left_over(const struct judged *judged)
         facts->left_over);
 }
 
+static enum finding_outcome judge_backup_unfinished(const struct judged *judged)
+{
+    const char *part = judged->facts->backup;
+    return part[0] == '\0' ? FINDING_ABSENT
+                           : judged_found(judged, "a backup was killed, and has left %.400s unfinished", part);
+}
+
 /* ---- delivery ---- */
 
 /* The queue `none` keeps no notes: there the last answer tells. */
@@ -395,6 +402,8 @@ static const struct kind {
     {"machines_unheard", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_machines_unheard, 10 * MINUTE_MS, "", ""},
     {"left_over", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_left_over, 0,
      "if it was renamed, closecrm.fcgi queue move @ NEW; if it is gone", "rm -r '$/closeapi/@'"},
+    {"backup_unfinished", SEVERITY_WORRY, false, TOPIC_OWN, EVERYWHERE, judge_backup_unfinished, 0,
+     "make it again, which removes that file, or remove it", "rm -f '@' '@-journal'"},
     /* A moment after the program was stopped nothing is late yet. */
     {"not_forwarded_now", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK | VIEW_QUEUE_STATUS, judge_not_forwarded_now,
      0, "start the program, or let the crontab of its user run every minute", "closecrm.fcgi cron"},
@@ -414,6 +423,8 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     const char *name = facts->crontab; /* where there is an @ */
     if (id == FINDING_LEFT_OVER)
         name = facts->left_over;
+    else if (id == FINDING_BACKUP_UNFINISHED)
+        name = facts->backup;
     else if (id == FINDING_STATE_DIR_LEFT)
         name = facts->elsewhere.directory;
     else if (id == FINDING_QUEUE_NOT_USED)

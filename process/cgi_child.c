@@ -140,7 +140,7 @@ static void continue_anew(void)
     reexec_seal();
     fcntl(LOCK_FD, F_SETFD, 0);
     if (program != NULL)
-        reexec_execute(program, arguments);
+        reexec_execute(program, arguments, -1);
     fcntl(LOCK_FD, F_SETFD, FD_CLOEXEC);
     free(program);
 }
@@ -173,6 +173,7 @@ static void forward(const struct config *config)
 int cgi_child_serve(void)
 {
     struct error why = {0};
+    process_unblock_signals();
     if (fcntl(LOCK_FD, F_SETFD, FD_CLOEXEC) != 0)
         return CODE_USAGE;
     close_from(LOCK_FD + 1); /* what the web server has leaked */

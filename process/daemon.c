@@ -85,6 +85,15 @@ static struct file_changes *file_changes_new(const char *const *paths, size_t co
     return changes;
 }
 
+/* Says that a file is not what it was when the process began to use it. */
+static void file_changes_miss(struct file_changes *changes, const char *path)
+{
+    for (size_t i = 0; i < changes->count; i++) {
+        if (strcmp(changes->file[i].path, path) == 0)
+            memset(&changes->file[i].before, 0, sizeof changes->file[i].before);
+    }
+}
+
 /* Looks at the files. Returns true once for each change: when a file differs from its remembered state, and no file has
  * changed for settle_ms; the files are then remembered as they are. A missing file is no change: an upload replaces it.
  */
@@ -124,6 +133,8 @@ struct daemon_process {
     bool serves;            /* whether it serves requests; else it only forwards */
     sigset_t signals;       /* to stop or reload */
     struct file_changes *changes;
+    int as_read;             /* its configuration; -1: none */
+    int checked;             /* the one that END_RELOAD takes on; -1: none */
     struct confine *confine; /* NULL: request threads are not confined */
     struct gate gate;
     struct route routes[GATE_ROUTES];
@@ -135,7 +146,7 @@ struct daemon_process {
 enum ending {
     END_STOP,
     END_RELOAD, /* execute the program that has passed the check */
-    END_REOPEN, /* start again in this process, with the same configuration */
+    END_REOPEN, /* start again in this process, with the same configuration, or with the same program and that */
     END_FAILED,
 };
 
@@ -154,11 +165,6 @@ static struct http *start_requests(struct daemon_process *self, struct error *wh
 
 static bool start_serving(struct daemon_process *self, struct error *why)
 {
-    const char *const files[] = {self->config->path, self->program};
-    error_set(why, "out of memory");
-    self->changes = file_changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
-    if (self->changes == NULL)
-        return false;
     /* Requests wait at the gate until the pipeline is up. In this order there is a request thread, however few threads
      * the system allows. */
     if (self->serves) {
@@ -172,16 +178,28 @@ static bool start_serving(struct daemon_process *self, struct error *why)
     return self->pipeline != NULL;
 }
 
+/* Whether what is new is good; then its configuration is in checked. */
+static bool is_good(struct daemon_process *self)
+{
+    int as_read = as_read_new();
+    bool good = reexec_is_good(self->program, as_read);
+    if (good)
+        self->checked = as_read;
+    else if (as_read >= 0)
+        close(as_read);
+    return good;
+}
+
 /* The queue must be opened anew: by what is installed now, which may be the release that changed it, if that is good.
  */
-static enum ending choose_reopening(const struct daemon_process *self)
+static enum ending choose_reopening(struct daemon_process *self)
 {
     log_write(LEVEL_WARN, "msg=opens_the_queue_anew");
-    return reexec_is_good(self->program) ? END_RELOAD : END_REOPEN;
+    return is_good(self) ? END_RELOAD : END_REOPEN;
 }
 
 /* Waits for a reason to end: a signal, changed files, a queue that must be reopened. */
-static enum ending wait_for_ending(const struct daemon_process *self)
+static enum ending wait_for_ending(struct daemon_process *self)
 {
     const struct timespec look = {.tv_sec = LOOK_MS / 1000, .tv_nsec = (long)(LOOK_MS % 1000) * 1000000};
     for (;;) {
@@ -197,7 +215,7 @@ static enum ending wait_for_ending(const struct daemon_process *self)
             return choose_reopening(self);
         if (signal != SIGHUP && !file_changes_look(self->changes, clock_now()))
             continue;
-        if (reexec_is_good(self->program))
+        if (is_good(self))
             return END_RELOAD;
         log_write(LEVEL_ERROR, "msg=not_reloaded reason=\"what is new is faulty: see the lines above; the old stays\"");
     }
@@ -222,13 +240,16 @@ static bool finish_requests(struct daemon_process *self, enum ending *ending)
     return http_join(self->http, deadline - HURRY_MS / 2);
 }
 
-/* Ends the process, or executes the program anew, although threads still run: they end with this process image, as by
- * SIGKILL, which every stage is built to survive. */
+/* Ends the process, or executes a program anew, although threads still run: they end with this process image, as by
+ * SIGKILL, which every stage is built to survive. Where what is new is not good, or cannot be executed, it is the same
+ * program with the same configuration. */
 static _Noreturn void leave_threads_behind(const struct daemon_process *self, enum ending ending)
 {
     if (ending == END_STOP)
         _exit(CODE_OK);
-    reexec_execute(self->program, self->arguments);
+    if (ending == END_RELOAD)
+        reexec_execute(self->program, self->arguments, self->checked);
+    reexec_execute_same(self->program, self->arguments, self->as_read);
     _exit(CODE_FAILED); /* the web server, or systemd, starts it again */
 }
 
@@ -294,7 +315,6 @@ static void finish_daemon(struct daemon_process *self, enum ending *ending)
         leave_threads_behind(self, *ending);
     if (self->http != NULL)
         http_free(self->http);
-    file_changes_free(self->changes);
 }
 
 /* The process must end without having served: its threads end with it. */
@@ -347,35 +367,66 @@ static void warn_of_rule(void *context, const struct source *source, const char 
     log_write(LEVEL_WARN, "msg=configuration_warning source=%s %s", source->name, words);
 }
 
+/* Runs until there is nothing to run again in this image. Returns the exit code. */
+static int run_until_over(struct daemon_process *self)
+{
+    enum ending ending;
+    do {
+        ending = run_once(self);
+        /* A signal that comes from here on stays pending, and is the new program's. */
+        if (ending == END_RELOAD)
+            reexec_execute(self->program, self->arguments, self->checked); /* returned: this image goes on */
+        if (self->checked >= 0)
+            close(self->checked);
+        self->checked = -1;
+    } while (ending == END_RELOAD || ending == END_REOPEN);
+    if (ending == END_FAILED)
+        _exit(CODE_FAILED); /* threads may have been started */
+    return CODE_OK;
+}
+
+/* Remembers what the process was made of. What has changed before is found by the file's text: since it was read, or,
+ * after a reload, since it was checked. */
+static bool remember_files(struct daemon_process *self)
+{
+    const char *const files[] = {self->config->path, self->program};
+    self->changes = file_changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
+    if (self->changes == NULL) {
+        struct error why = {.text = "out of memory"};
+        report_failed_start(&why);
+    } else if (self->config->path != NULL && !as_read_is_on_disk(self->as_read, self->config->path)) {
+        file_changes_miss(self->changes, self->config->path);
+    }
+    return self->changes != NULL;
+}
+
 static int run_daemon(bool serves, char *const arguments[])
 {
     struct daemon_process self = {
-        .serves = serves, .arguments = arguments, .signals = process_block_signals()}; /* in every thread */
-    enum ending ending;
+        .serves = serves, .arguments = arguments, .signals = process_block_signals(), .checked = -1};
+    int code = CODE_CONFIGURATION;
     process_spare_memory();
     log_open(LEVEL_INFO);
     char *program = reexec_path();
+    self.as_read = as_read_begin();
     struct config *config = load_configuration();
+    as_read_end();
     if (config == NULL) {
         last_errors_flush(true);
-        free(program);
-        return CODE_CONFIGURATION;
+        goto out;
     }
     self.config = config;
     self.program = program;
     log_open(config->log_level);
     rule_look_all(config, true, warn_of_rule, NULL);
-    do {
-        ending = run_once(&self);
-        /* A signal that comes from here on stays pending, and is the new program's. */
-        if (ending == END_RELOAD)
-            reexec_execute(program, arguments); /* returned: it failed, and this image goes on */
-    } while (ending == END_RELOAD || ending == END_REOPEN);
-    if (ending == END_FAILED)
-        _exit(CODE_FAILED); /* threads may have been started */
+    code = remember_files(&self) ? run_until_over(&self) : CODE_FAILED;
+    file_changes_free(self.changes);
     config_free(config);
+out:
+    if (self.as_read >= 0)
+        close(self.as_read);
     free(program);
-    return CODE_OK;
+    return code;
 }
 
 int daemon_serve(void)

@@ -16,6 +16,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -157,8 +158,6 @@ const char *errors_where(void)
 #define ARGUMENTS_MOST 8
 #define WRONG "WRONG: " /* in `check`, before what is wrong */
 
-extern char **environ;
-
 char *reexec_path(void)
 {
     /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
@@ -176,11 +175,12 @@ char *reexec_path(void)
 
 /* Starts the check, with no signal blocked and nothing to read; said: what it says is written there. Returns 0 or an
  * error. */
-static int spawn_offline_check(const char *program, int said, pid_t *child)
+static int spawn_offline_check(const char *program, int said, int as_read, pid_t *child)
 {
     sigset_t none, all;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
+    char variable[AS_READ_VARIABLE], **environment = as_read_environment(as_read, variable);
     char *const arguments[] = {(char *)(uintptr_t)program, (char[]){"check"}, (char[]){"--offline"}, NULL};
     sigemptyset(&none);
     sigfillset(&all);
@@ -194,7 +194,11 @@ static int spawn_offline_check(const char *program, int said, pid_t *child)
         posix_spawn_file_actions_adddup2(&actions, said, STDOUT_FILENO);
     else
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    int error = posix_spawn(child, program, &actions, &attributes, arguments, environ);
+    if (as_read >= 0)
+        posix_spawn_file_actions_adddup2(&actions, as_read, as_read); /* which makes it inheritable */
+    int error =
+        environment == NULL ? ENOMEM : posix_spawn(child, program, &actions, &attributes, arguments, environment);
+    free(environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     return error;
@@ -244,11 +248,11 @@ static void log_what_is_wrong(int said)
         fclose(in);
 }
 
-bool reexec_is_good(const char *program)
+bool reexec_is_good(const char *program, int as_read)
 {
     pid_t child;
     int said = memfd_create("check", MFD_CLOEXEC);
-    int error = program == NULL ? ENOENT : spawn_offline_check(program, said, &child);
+    int error = program == NULL ? ENOENT : spawn_offline_check(program, said, as_read, &child);
     bool good = error == 0 ? wait_for_check(child) : cannot_check(strerror(error));
     if (!good && said >= 0)
         log_what_is_wrong(said);
@@ -263,11 +267,32 @@ void reexec_seal(void)
     (void)error; /* before Linux 5.11: ours are close-on-exec; libcurl's inner ones, if any are left, stay open */
 }
 
-void reexec_execute(const char *program, char *const arguments[])
+static void execute(const char *file, const char *program, char *const arguments[], int as_read)
 {
     char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};
+    char variable[AS_READ_VARIABLE], **environment = as_read_environment(as_read, variable);
     for (size_t i = 1; i < ARGUMENTS_MOST && arguments[i] != NULL; i++)
         with[i] = arguments[i];
-    execv(program, with);
+    fcntl(as_read, F_SETFD, 0);
+    errno = ENOMEM;
+    if (environment != NULL)
+        execve(file, with, environment);
     log_write(LEVEL_ERROR, "msg=cannot_execute_anew reason=\"%s\"", strerror(errno));
+    fcntl(as_read, F_SETFD, FD_CLOEXEC);
+    free(environment);
+}
+
+void reexec_execute(const char *program, char *const arguments[], int as_read)
+{
+    execute(program, program, arguments, as_read);
+}
+
+void reexec_execute_same(const char *program, char *const arguments[], int as_read)
+{
+    static const char running[] = "/proc/self/exe"; /* also when its file was removed */
+    struct stat now, path;
+    const char *launcher = getenv("CLOSECRM_LAUNCHER");
+    bool is_other = (launcher == NULL || launcher[0] == '\0') && stat(running, &now) == 0 &&
+                    (stat(program, &path) != 0 || now.st_ino != path.st_ino || now.st_dev != path.st_dev);
+    execute(is_other ? running : program, program, arguments, as_read); /* by its path it has its name in ps */
 }

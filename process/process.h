@@ -113,16 +113,20 @@ const char *errors_where(void);
 char *reexec_path(void);
 
 /* Whether program and configuration, as they are now, pass `check --offline` in a child of 10 s at most: a faulty
- * configuration or half a program must not replace what works. The child's messages go to stderr. */
-bool reexec_is_good(const char *program);
+ * configuration or half a program must not replace what works. The child's messages go to stderr. as_read: as_read_new;
+ * the configuration that the child has read is noted there. -1: nowhere. */
+bool reexec_is_good(const char *program, int as_read);
 
 /* Marks every descriptor but 0 to 2 close-on-exec, whichever library, or thread that was left behind, has it open. A
  * descriptor that the new image shall have is made inheritable after this. */
 void reexec_seal(void);
 
 /* Replaces this process image: the new one has descriptors 0 to 2 and those that are inheritable; blocked signals stay
- * blocked and pending. arguments ends with NULL; the first is replaced by program. Returns only when that fails, which
- * it logs. */
-void reexec_execute(const char *program, char *const arguments[]);
+ * blocked and pending. arguments ends with NULL; the first is replaced by program. as_read: what its configuration is
+ * read from (config.h); -1: from the disk. Returns only when that fails, which it logs. */
+void reexec_execute(const char *program, char *const arguments[], int as_read);
+
+/* The same with the program that runs, whatever is at its path by now. */
+void reexec_execute_same(const char *program, char *const arguments[], int as_read);
 
 #endif

@@ -263,6 +263,11 @@ struct backup_files;
 bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
                   struct error *why);
 
+/* Whether a backup of this state directory was killed and has left its unfinished file, which nobody writes any more:
+ * part is its path. The next backup removes it. */
+#define BACKUP_PATH 512
+bool backup_unfinished(const char *state_dir, char part[static BACKUP_PATH]);
+
 /* Removes what deleted events left in the database's free pages and in its log, while others may write: for erasure.
  * Takes long where many pages are free. Deletions from then on leave their traces again. */
 bool queue_scrub(struct queue *queue, struct error *why);

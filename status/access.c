@@ -7,9 +7,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/text.h"
@@ -204,25 +206,24 @@ static bool read_secret(const char *path, unsigned char secret[static TOKEN_SECR
     return good;
 }
 
-/* Makes the file, unless another process does so at the same time: a link never takes another's place. */
+/* Makes the file, unless another process does so at the same time: it has the lock on the unfinished one, which is
+ * taken over where it was killed. */
 static void make_secret(const char *path, const unsigned char secret[static TOKEN_SECRET])
 {
     char made[PATH_MAX];
-    if (snprintf(made, sizeof made, "%s.%ld", path, (long)getpid()) >= (int)sizeof made)
+    if (snprintf(made, sizeof made, "%s.new", path) >= (int)sizeof made)
         return;
-    int fd = open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(made, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
-    bool good = write(fd, secret, TOKEN_SECRET) == TOKEN_SECRET;
-    close(fd);
-    if (good && link(made, path) != 0) {
+    if (flock(fd, LOCK_EX) == 0 && lock_is_current(fd, made)) {
         unsigned char ignored[TOKEN_SECRET];
-        if (!read_secret(path, ignored)) { /* half a file, left by a full disk */
-            int renamed = rename(made, path);
-            (void)renamed;
-        }
+        bool good = !read_secret(path, ignored) && pwrite(fd, secret, TOKEN_SECRET, 0) == TOKEN_SECRET &&
+                    rename(made, path) == 0; /* also over half a file, left by a full disk */
+        if (!good)
+            unlink(made);
     }
-    unlink(made);
+    close(fd);
 }
 
 /* Under the lock. */

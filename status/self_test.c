@@ -64,8 +64,8 @@ static bool sign(struct self_test *test, struct error *why)
 static void write_url(struct self_test *test, const char *base)
 {
     const struct source *source = test->source;
-    snprintf(test->shown_url, sizeof test->shown_url, "%s%s%s", base, source->line > 0 ? "/" : "",
-             source->line > 0 ? source->name : "");
+    char path[SOURCE_PATH];
+    snprintf(test->shown_url, sizeof test->shown_url, "%s%s", base, config_source_path(source, path));
     if (test->is_signed || source->write_key.count == 0)
         snprintf(test->url, sizeof test->url, "%s", test->shown_url);
     else

@@ -203,10 +203,12 @@ static bool may_write(struct store *store)
         return true;
     if (!store_is_in_place(store, why))
         return false; /* all files are gone, the reserve among them: not a full disk */
-    wake_send(store->directory, &store->group.wake_fd); /* without a reserve: the owner creates it again */
     int error = no_room_of(store->directory);
+    if (error == 0 && store_replace_reserve(store, &store->group.database, why))
+        return true;
+    wake_send(store->directory, &store->group.wake_fd); /* without a reserve: the owner creates it again */
     if (error == 0)
-        return true; /* it did so just now */
+        return false;
     error_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
     note_no_room(store, error);
     store_failed(store, DATABASE_FULL, why);

@@ -6,7 +6,9 @@
  * restart and grows by what is written; nobody waits for it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -110,7 +112,11 @@ static bool link_backup(const char *part, const char *path, struct error *why)
     return report_backup("make", path, why);
 }
 
-/* ---- the unfinished file ---- */
+/* ---- The unfinished file: who writes it holds a lock on it. One that nobody has locked was left by a backup that was
+ * killed: it is taken over, and one to another file removes it, too. A note in the state directory says where it is.
+ * ---- */
+
+#define NOTE "backup.unfinished"
 
 /* Whether the file begins like one that SQLite was writing. */
 static bool looks_begun(int fd)
@@ -121,53 +127,129 @@ static bool looks_begun(int fd)
            (memcmp(begin, "SQLite format 3", sizeof begin) == 0 || memcmp(begin, nothing, sizeof begin) == 0);
 }
 
-/* Whether an unfinished file was left by a killed backup: a running one holds a lock on it; one of an earlier release
- * holds none, but writes all the time. */
-static bool is_left_over(const char *part)
+/* Who only looks whether there is a lock has it for a moment. */
+static bool lock_soon(int fd)
 {
-    struct stat status;
-    int fd = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    bool left = fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
-                (status.st_mode & 0777) == 0600 && status.st_nlink == 1 &&
-                time(NULL) - status.st_mtim.tv_sec > LEFT_OVER_S && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-                looks_begun(fd);
-    if (fd >= 0)
-        close(fd);
-    return left;
+    static const struct timespec moment_between = {.tv_nsec = 10000000};
+    int tries = 0;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || ++tries == 20)
+            return false;
+        nanosleep(&moment_between, NULL);
+    }
+    return true;
 }
 
-static bool remove_left_over(const char *part, struct error *why)
+/* Takes the lock of a file that nobody writes. Where the file system has none, who writes does so all the time. */
+static bool take_lock(int fd, const char *part, const struct stat *status)
 {
-    static const char *const ends[] = {"-journal", ""};
-    char path[STATE_PATH + 16];
-    struct stat status;
-    if (lstat(part, &status) != 0)
-        return true;
-    if (!is_left_over(part)) {
-        error_set(why,
-                  "%.300s is there: another backup is being written, or one was killed a moment ago, or it is not this "
-                  "program's; if no backup is being written, remove it",
-                  part);
+    bool taken = lock_soon(fd);
+    if (!taken && (errno == EWOULDBLOCK || time(NULL) - status->st_mtim.tv_sec <= LEFT_OVER_S))
         return false;
-    }
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        snprintf(path, sizeof path, "%s%s", part, ends[i]);
-        if (unlink(path) != 0 && errno != ENOENT)
-            return report_backup("remove", path, why);
-    }
+    return lock_is_current(fd, part); /* else another backup was faster, and is done with it */
+}
+
+/* Opens and locks an unfinished file that was left behind. -1: it is none. */
+static int open_left_over(const char *part)
+{
+    struct stat status;
+    int fd = open(part, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    bool left = fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+                (status.st_mode & 0777) == 0600 && status.st_nlink == 1 && take_lock(fd, part, &status) &&
+                looks_begun(fd);
+    if (fd >= 0 && !left)
+        close(fd);
+    return left ? fd : -1;
+}
+
+/* Empties a file that was left behind, and removes its journal. */
+static bool empty_left_over(int fd, const char *part, struct error *why)
+{
+    char path[STATE_PATH + 16];
+    snprintf(path, sizeof path, "%s-journal", part);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return report_backup("remove", path, why);
+    if (ftruncate(fd, 0) != 0)
+        return report_backup("empty", part, why);
     log_write(LEVEL_WARN, "msg=left_over_removed file=\"%s\" reason=\"a backup was killed while it wrote it\"", part);
     return true;
 }
 
-/* Creates the file and locks it until its descriptor is closed. Returns -1 with the reason. */
+/* Makes the file, or takes one that was left behind, and locks it until its descriptor is closed. Returns -1 with the
+ * reason. */
 static int make_part(const char *part, struct error *why)
 {
-    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
+    int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno != EEXIST) {
         report_backup("make", part, why);
-    else
-        flock(fd, LOCK_EX | LOCK_NB); /* without locks, its age shows for a while that it is in use */
+        return -1;
+    }
+    if (fd >= 0 && !lock_soon(fd) && errno == EWOULDBLOCK) {
+        close(fd); /* another backup has taken it for left behind */
+        fd = -1;
+    } else if (fd < 0) {
+        fd = open_left_over(part);
+        if (fd >= 0 && !empty_left_over(fd, part, why)) {
+            close(fd);
+            return -1;
+        }
+    }
+    if (fd < 0)
+        error_set(why,
+                  "%.300s is there: another backup is being written, or it is not this program's; if no backup is "
+                  "being written, remove it",
+                  part);
     return fd;
+}
+
+/* The file that the note names, where it was left behind: opened and locked. -1: there is none. */
+static int open_noted(const char *state_dir, char part[static BACKUP_PATH])
+{
+    struct error why;
+    char *text = files_read(state_dir, NOTE, NULL, &why);
+    bool named = text != NULL && files_value(text, "path", part, BACKUP_PATH);
+    files_free(text);
+    return named ? open_left_over(part) : -1;
+}
+
+bool backup_unfinished(const char *state_dir, char part[static BACKUP_PATH])
+{
+    int fd = open_noted(state_dir, part);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* Removes what a backup to another file has left behind, and notes where this one writes. A note of one that is being
+ * written stays; a disk that is full is no reason not to make a backup. */
+static void note_part(const char *state_dir, const char *part)
+{
+    struct error why;
+    char noted[BACKUP_PATH], text[BACKUP_PATH + 16], whole[PATH_MAX];
+    int fd = open_noted(state_dir, noted);
+    if (fd >= 0) {
+        if (empty_left_over(fd, noted, &why))
+            unlink(noted);
+        close(fd);
+    }
+    char *old = files_read(state_dir, NOTE, NULL, &why);
+    bool is_anothers = old != NULL && files_value(old, "path", noted, sizeof noted) && access(noted, F_OK) == 0;
+    files_free(old);
+    if (!is_anothers && realpath(part, whole) != NULL &&
+        snprintf(text, sizeof text, "path = %s\n", whole) < (int)sizeof text)
+        files_replace(state_dir, NOTE, text, &why);
+}
+
+/* Forgets the note, where it is about this file, which is no more. */
+static void forget_part(const char *state_dir)
+{
+    struct error why;
+    char noted[BACKUP_PATH];
+    char *text = files_read(state_dir, NOTE, NULL, &why);
+    bool over = text != NULL && files_value(text, "path", noted, sizeof noted) && access(noted, F_OK) != 0;
+    files_free(text);
+    if (over)
+        files_remove(state_dir, NOTE, &why);
 }
 
 static bool write_part(struct store *store, const char *part, const struct backup_files *files, int64_t made_ms,
@@ -196,12 +278,14 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
         error_set(why, "the path is too long");
         return false;
     }
-    int lock = remove_left_over(part, why) ? make_part(part, why) : -1;
+    int lock = make_part(part, why);
     if (lock < 0)
         return false;
+    note_part(store->directory, part);
     bool good = write_part(store, part, files, made_ms, why) && link_backup(part, path, why);
     if (!good)
         unlink(part);
+    forget_part(store->directory);
     close(lock);
     if (good && !backup_sync(path, why)) {
         unlink(path); /* what failed leaves nothing that could be taken for a backup */

@@ -152,6 +152,31 @@ bool store_make_reserve(struct store *store, struct database *database)
     return reserve_make(store->directory, reserve_bytes(store->config->max_body), least);
 }
 
+bool store_replace_reserve(struct store *store, struct database *database, struct error *why)
+{
+    if (!store_is_in_place(store, why))
+        return false;
+    if (reserve_is_there(store->directory))
+        return true; /* somebody else was faster */
+    if (store_make_reserve(store, database)) {
+        if (atomic_exchange(&store->reserve_gone, false))
+            return true; /* this process has given it up, and a success of another one ended the note of that */
+        log_write(LEVEL_WARN,
+                  "msg=reserve_replaced state_dir=\"%s\" reason=\"the file reserve was removed while the program runs, "
+                  "and was made anew\" advice=\"leave it: on a full disk its room is for noting what was delivered\"",
+                  store->directory);
+        return true;
+    }
+    int error = errno;
+    if (no_room_is(error))
+        error_set(why, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
+    else
+        error_set(why, "the file reserve was removed while the program runs, and cannot be made anew in %.200s: %s",
+                  store->directory, strerror(error));
+    store_failed(store, no_room_is(error) ? DATABASE_FULL : DATABASE_FAILED, why);
+    return false;
+}
+
 static void make_reserve(struct store *store)
 {
     struct error no_room;

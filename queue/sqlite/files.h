@@ -83,8 +83,8 @@ void no_room_note(const char *directory, int error);
 void unsettled_note(const char *directory, int error);
 int unsettled_of(const char *directory);
 
-/* Why no process accepts new events, as an errno: the reserve is gone, or a write failed just now; 0: there is room as
- * far as is known. */
+/* Why no process accepts new events, as an errno: the reserve was given up, or a write failed just now; 0: there is
+ * room as far as is known. */
 int no_room_of(const char *directory);
 
 #endif

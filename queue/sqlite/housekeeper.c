@@ -282,10 +282,14 @@ static void keep_reserve(struct house *house, moment now)
 {
     struct store *store = house->store;
     bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
+    struct error why;
+    house->tried_room = now;
+    if (gone && !atomic_load(&store->reserve_gone) && no_room_of(store->directory) == 0 &&
+        store_replace_reserve(store, &house->database, &why))
+        return;
     if (gone)
         checkpointer_empty(&house->checkpointer); /* the log may be what fills the disk */
     bool there = store_make_reserve(store, &house->database);
-    house->tried_room = now;
     if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
         house->next_words = now + BEAT_MS; /* near the limit it comes and goes */
         log_write(LEVEL_INFO, "msg=room_again state_dir=\"%s\"", store->directory);

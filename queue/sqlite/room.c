@@ -333,9 +333,9 @@ void reserve_give_up(const char *directory, int error)
     char path[STATE_PATH];
     int64_t bytes = reserve_size(directory);
     reserve_path(path, directory);
-    unlink(path);
-    no_room_note(directory, error);
+    no_room_note(directory, error); /* before: else it looks as if somebody had removed it */
     note(directory, NOTE_GIVEN_UP, error, bytes < 0 ? 0 : bytes);
+    unlink(path);
 }
 
 int no_room_of(const char *directory)
@@ -345,9 +345,7 @@ int no_room_of(const char *directory)
     int seen = no_room_predict(directory), error = noted(directory, NOTE_REFUSES, &age_ms);
     if (!gone && (age_ms < 0 || age_ms > NOTE_FRESH_MS))
         error = 0;
-    if (error != 0 || seen == EROFS)
-        return error != 0 ? error : seen;
-    return gone ? ENOSPC : 0;
+    return error != 0 ? error : seen == EROFS ? seen : 0; /* gone without a reason: somebody has removed it */
 }
 
 /* ---- what a result of SQLite means: of its errors those of no room are many ---- */

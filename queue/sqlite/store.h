@@ -369,6 +369,10 @@ bool store_give_up_reserve(struct store *store, const struct database *database)
  * no room. */
 bool store_make_reserve(struct store *store, struct database *database);
 
+/* The same for a reserve that nobody has given up: somebody has removed it, which is logged. Returns false with the
+ * reason, which is logged, too; unless the queue's files are not where they were. */
+bool store_replace_reserve(struct store *store, struct database *database, struct error *why);
+
 /* rescue.c */
 
 /* Saves the content of files that are no longer at their paths. Only the writer's thread, or when nobody appends any

@@ -1,6 +1,8 @@
 /* What a backup and a restore that were killed leave behind: the next run removes it, and nothing else. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -14,6 +16,8 @@
 #include "tests/support/check.h"
 #include "tests/support/made_config.h"
 #include "tests/support/temporary.h"
+
+#define LARGE ((size_t)64 * 1024 * 1024)
 
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
@@ -69,16 +73,17 @@ static bool makes_backup(void)
     return good;
 }
 
+/* However long ago it was: nobody has locked it. */
 static void a_killed_backup_is_not_in_the_way(void)
 {
-    make_old("copy.part", "SQLite format 3", 120);
-    make_old("copy.part-journal", "x", 120);
+    make_old("copy.part", "SQLite format 3", 0);
+    make_old("copy.part-journal", "x", 0);
     make_old("other.part", "SQLite format 3", 120);
     CU_ASSERT_TRUE(makes_backup());
     CU_ASSERT_FALSE(exists("copy.part"));
     CU_ASSERT_FALSE(exists("copy.part-journal"));
     CU_ASSERT_TRUE(exists("other.part"));
-    make_old("copy.part", "", 120); /* killed before it wrote anything */
+    make_old("copy.part", "", 0); /* killed before it wrote anything */
     CU_ASSERT_TRUE(makes_backup());
 }
 
@@ -86,8 +91,6 @@ static void what_may_be_anothers_stays(void)
 {
     char path[PATH_SIZE];
     path_join(path, directory, "copy.part");
-    make_old("copy.part", "SQLite format 3", 0); /* of a moment ago */
-    CU_ASSERT_FALSE(makes_backup());
     make_old("copy.part", "my own text, not a database", 120);
     CU_ASSERT_FALSE(makes_backup());
     make_old("copy.part", "SQLite format 3", 120);
@@ -101,6 +104,51 @@ static void what_may_be_anothers_stays(void)
     CU_ASSERT_FALSE(makes_backup());
     CU_ASSERT_TRUE(exists("other.part"));
     unlink(path);
+}
+
+/* Kills a backup to that file while it writes: the small files are as large as it takes. */
+static void kill_backup(const char *name)
+{
+    char path[PATH_SIZE], part[PATH_SIZE + 8];
+    int status = -1;
+    path_join(path, directory, name);
+    snprintf(part, sizeof part, "%s.part", name);
+    fflush(NULL);
+    pid_t writer = fork();
+    if (writer == 0) {
+        struct error why = {0};
+        struct backup_file file = {.name = (char[]){"keys/large"}, .bytes = calloc(1, LARGE), .length = LARGE};
+        struct queue *queue = queue_open(&made.config, &why);
+        if (queue != NULL)
+            queue_backup(queue, path, &(struct backup_files){&file, 1}, 1, &why);
+        _exit(1);
+    }
+    for (int i = 0; i < 60000 && !(exists(part) && exists("state/backup.unfinished")); i++)
+        usleep(1000);
+    kill(writer, SIGKILL);
+    CU_ASSERT_EQUAL(waitpid(writer, &status, 0), writer);
+    check(WIFSIGNALED(status), "it was killed while it wrote");
+}
+
+/* What a killed backup leaves is known, and the next one, whatever its file, removes it. */
+static void what_a_killed_backup_leaves_is_found(void)
+{
+    char noted[BACKUP_PATH] = "", path[PATH_SIZE];
+    path_join(path, directory, "of-today.part");
+    CU_ASSERT_FALSE(backup_unfinished(state, noted));
+    kill_backup("of-today");
+    CU_ASSERT_TRUE(backup_unfinished(state, noted));
+    CU_ASSERT_STRING_EQUAL(noted, path);
+    int lock = open(path, O_RDONLY | O_CLOEXEC);
+    CU_ASSERT_EQUAL(flock(lock, LOCK_EX), 0); /* as if it lived */
+    CU_ASSERT_FALSE(backup_unfinished(state, noted));
+    CU_ASSERT_TRUE(makes_backup());
+    CU_ASSERT_TRUE(exists("of-today.part"));
+    close(lock);
+    CU_ASSERT_TRUE(backup_unfinished(state, noted));
+    CU_ASSERT_TRUE(makes_backup());
+    CU_ASSERT_FALSE(exists("of-today.part") || exists("of-today.part-journal") || exists("state/backup.unfinished"));
+    CU_ASSERT_FALSE(backup_unfinished(state, noted));
 }
 
 static void what_a_killed_restore_built_is_removed(void)
@@ -153,6 +201,7 @@ void suite_queue_left_over(void)
     static CU_TestInfo tests[] = {
         {"a killed backup is not in the way", a_killed_backup_is_not_in_the_way},
         {"what may be another's stays", what_may_be_anothers_stays},
+        {"what a killed backup leaves is found", what_a_killed_backup_leaves_is_found},
         {"what a killed restore built is removed", what_a_killed_restore_built_is_removed},
         {"what a living process saves stays", what_a_living_process_saves_stays},
         CU_TEST_INFO_NULL,

@@ -207,6 +207,23 @@ static void test_replay(void)
     CU_ASSERT_TRUE(shows("\r\nLocation: ?done=gone\r\n"));
 }
 
+/* Of a process that was killed while it wrote it. */
+static void test_half_a_secret_does_not_stay(void)
+{
+    struct tokens tokens;
+    char token[TOKEN_SIZE], secret[PATH_SIZE], fresh[PATH_SIZE];
+    path_join(secret, rig.made.config.state_dir, "status.secret");
+    path_join(fresh, rig.made.config.state_dir, "status.secret.new");
+    unlink(secret);
+    CU_ASSERT_TRUE(temporary_write(rig.made.config.state_dir, "status.secret.new", 0600, "ha", 2));
+    CU_ASSERT_EQUAL(chown(fresh, geteuid(), getegid()), 0);
+    tokens_init(&tokens);
+    CU_ASSERT_TRUE(tokens_make(&tokens, &rig.made.config, 1, token));
+    tokens_free(&tokens);
+    CU_ASSERT_NOT_EQUAL(access(fresh, F_OK), 0);
+    CU_ASSERT_EQUAL(access(secret, F_OK), 0);
+}
+
 static void test_tokens_last_an_hour_or_two(void)
 {
     char token[TOKEN_SIZE];
@@ -333,6 +350,7 @@ static void test_without_a_durable_queue(void)
 void suite_status(void)
 {
     static CU_TestInfo tests[] = {
+        {"half a secret does not stay", test_half_a_secret_does_not_stay},
         {"without a password there is no page", test_without_a_password_there_is_no_page},
         {"the password", test_the_password},
         {"left to the web server", test_left_to_the_web_server},

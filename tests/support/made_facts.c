@@ -263,6 +263,11 @@ static void leave_something_over(struct made_facts *made)
     memcpy(made->facts.left_over, "old", 4);
 }
 
+static void kill_backup(struct made_facts *made)
+{
+    memcpy(made->facts.backup, "/backup/today.part", 19);
+}
+
 static void leave_state_behind(struct made_facts *made)
 {
     memcpy(made->facts.elsewhere.directory, "/srv/old", 9);
@@ -405,6 +410,7 @@ static const struct situation situations[] = {
     {"the source is not configured, and events wait", remove_source},
     {"the source is not configured, and dead letters are kept", remove_source_with_letters},
     {"something of an old source is left over", leave_something_over},
+    {"a backup was killed", kill_backup},
     {"events wait in an earlier state directory", leave_state_behind},
     {"dead letters and keys are in an earlier state directory", leave_state_with_keys_behind},
     {"what is in an earlier state directory cannot be told", not_know_what_is_left_behind},

@@ -113,6 +113,13 @@ struct queue *queue_rig_open(const struct made_config *made)
     return queue;
 }
 
+/* Whether to ask once more: on a busy machine a connection takes longer than is waited for it, and that is what is said
+ * then. */
+static bool says_late(const struct error *why, const char *words, moment until)
+{
+    return strstr(why->text, words) == NULL && clock_now() < until;
+}
+
 void queue_rig_refused(const struct made_config *made, enum queue_result expected, const char *words)
 {
     struct error why = {0};
@@ -125,11 +132,18 @@ void queue_rig_refused(const struct made_config *made, enum queue_result expecte
     }
     check(result == expected, "it is refused as %d: %d", (int)expected, (int)result);
     check(strstr(why.text, words) != NULL, "\"%s\" is said: %s", words, why.text);
-    CU_ASSERT_FALSE(queue_claim(queue, &why));
-    check(strstr(why.text, words) != NULL, "\"%s\" is said by the forwarder: %s", words, why.text);
     struct counts counts;
-    CU_ASSERT_FALSE(queue_count(queue, "one", &counts, &why));
-    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, words));
+    moment until = clock_now() + APPEND_MS;
+    bool claimed = queue_claim(queue, &why), counted = false;
+    while (!claimed && says_late(&why, words, until))
+        claimed = queue_claim(queue, &why);
+    CU_ASSERT_FALSE(claimed);
+    check(strstr(why.text, words) != NULL, "\"%s\" is said by the forwarder: %s", words, why.text);
+    do
+        counted = queue_count(queue, "one", &counts, &why);
+    while (!counted && says_late(&why, words, until));
+    CU_ASSERT_FALSE(counted);
+    check(strstr(why.text, words) != NULL, "\"%s\" is said by who counts: %s", words, why.text);
     queue_close(queue);
 }
 

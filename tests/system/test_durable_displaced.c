@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -216,12 +217,127 @@ static void all_is_removed_and_commands_look(void)
     site_close(&site);
 }
 
+/* What is said when a file is removed under load; NULL: nothing is, for nothing that matters is lost with it: it is
+ * written anew, or where it is only open it is made by the next start. In this order: what makes the program open its
+ * queue anew comes last, since all files are made then. */
+static const struct removal {
+    const char *name; /* or its beginning, with a dot at the end */
+    const char *said;
+} removals[] = {
+    {"attempts.", NULL},
+    {"clock", NULL},
+    {"counters.", NULL},
+    {"delivered", NULL},
+    {"forward.beat", NULL},
+    {"forward.config", NULL},
+    {"health.", NULL},
+    {"identities.filter", NULL},
+    {"last-errors.", NULL},
+    {"no_room", NULL},
+    {"recent.", NULL},
+    {"replaced", NULL},
+    {"signed", NULL}, /* a folder */
+    {"transforming.", NULL},
+    {"open.lock", NULL},
+    {"write.lock", NULL},
+    {"displaced", NULL},
+    {"reserve", "warn msg=reserve_replaced "},
+    {"forward.lock", " reason=\"forward.lock was removed or replaced\""},
+    {"wake", " reason=\"wake was removed or replaced\""},
+    {"queue.db-shm", " reason=\"the index of the log of the queue's database was removed"},
+    {"queue.db-wal", " reason=\"the log of the queue's database was removed"},
+    {"queue.db", " reason=\"the queue's database was removed"},
+};
+
+static bool is_meant(const struct removal *removal, const char *name)
+{
+    size_t length = strlen(removal->name);
+    return removal->name[length - 1] == '.' ? strncmp(removal->name, name, length) == 0
+                                            : strcmp(removal->name, name) == 0;
+}
+
+/* Each file that there is has its row. */
+static void check_table(const struct site *site)
+{
+    char state[PATH_SIZE];
+    path_join(state, site->directory, "state");
+    DIR *files = opendir(state);
+    for (struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        bool known = file->d_name[0] == '.' || strstr(file->d_name, ".new") != NULL; /* on its way to its name */
+        for (size_t i = 0; i < sizeof removals / sizeof *removals && !known; i++)
+            known = is_meant(&removals[i], file->d_name);
+        check(known, "it is in the table what happens when %s is removed", file->d_name);
+    }
+    if (files != NULL)
+        closedir(files);
+}
+
+/* Removes the files of a row. Returns how many. */
+static size_t remove_meant(const struct site *site, const struct removal *removal)
+{
+    char state[PATH_SIZE], path[PATH_SIZE];
+    size_t count = 0;
+    path_join(state, site->directory, "state");
+    DIR *files = opendir(state);
+    for (struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        path_join(path, state, file->d_name);
+        if (is_meant(removal, file->d_name) && unlink(path) == 0)
+            count++;
+    }
+    if (files != NULL)
+        closedir(files);
+    return count;
+}
+
+/* What has been said so far is no full disk, nor that the program cannot start. */
+static void check_truth(const struct site *site, const char *name)
+{
+    static const char *const lies[] = {"msg=disk_full", "the disk is full", "msg=cannot_start", "msg=queue_damaged",
+                                       "msg=cannot_open_queue"};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
+        check(site_count_logged(site, lies[i]) == 0, "of %s it is not said: %s", name, lies[i]);
+}
+
+/* Under load, one after the other. */
+static void each_file_is_removed(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = durable_load(&site);
+        size_t events = durable_share(EVENTS);
+        start_two(&site);
+        options.connections = 8;
+        options.pause_ms = 2;
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait_ok(load, events, durable_patience(PATIENCE_MS)));
+        check_table(&site);
+        for (size_t i = 0; i < sizeof removals / sizeof *removals; i++) {
+            const struct removal *one = &removals[i];
+            size_t before = one->said == NULL ? 0 : site_count_logged(&site, one->said);
+            size_t removed = remove_meant(&site, one);
+            check(load_wait_ok(load, events, durable_patience(PATIENCE_MS)), "events are taken without %s", one->name);
+            if (one->said != NULL)
+                check(removed > 0 && site_wait_logged(&site, one->said, before + 1, durable_patience(PATIENCE_MS)),
+                      "it is said of %s", one->name);
+            check_truth(&site, one->name);
+        }
+        load_stop(load);
+        struct load_result result = load_finish(load);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(PATIENCE_MS)));
+        durable_check_delivered(&site, load, result);
+        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
 void suite_durable_displaced(void)
 {
     static CU_TestInfo tests[] = {
         {"rm queue.db* under load", the_database_is_removed},
         {"a copy is put over queue.db", a_copy_is_restored},
         {"rm * under a program at work, and commands that look", all_is_removed_and_commands_look},
+        {"rm of each file under load", each_file_is_removed},
         {"rm forward.lock", forward_lock_is_removed},
         {"the state directory is moved away and back", the_state_directory_is_moved},
         CU_TEST_INFO_NULL,

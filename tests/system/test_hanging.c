@@ -206,24 +206,73 @@ static void check_command_stops(const struct site *site)
 }
 
 /* A pipe into which nobody looks: opening it for writing hangs, and the forwarder with it. */
+static bool open_stuck(struct site *site)
+{
+    char pipe[PATH_SIZE], url[PATH_SIZE + 16];
+    struct user user = user_of_children();
+    if (!durable_open(site, &setup_lighttpd_spawn, NULL))
+        return false;
+    path_join(pipe, site->directory, "pipe");
+    snprintf(url, sizeof url, "file://%s", pipe);
+    CU_ASSERT_EQUAL(mkfifo(pipe, 0600), 0);
+    CU_ASSERT_EQUAL(chown(pipe, user.uid, user.gid), 0);
+    configure(site, url);
+    CU_ASSERT(durable_start_anew(site, NULL));
+    send_hung(site, "ev_1");
+    CU_ASSERT_EQUAL(site_send(site, "ev_2").status, 200);
+    return true;
+}
+
 static void a_thread_that_is_stuck(void)
 {
     struct site site;
-    char pipe[PATH_SIZE], url[PATH_SIZE + 16];
-    struct user user = user_of_children();
-    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
-        path_join(pipe, site.directory, "pipe");
-        snprintf(url, sizeof url, "file://%s", pipe);
-        CU_ASSERT_EQUAL(mkfifo(pipe, 0600), 0);
-        CU_ASSERT_EQUAL(chown(pipe, user.uid, user.gid), 0);
-        configure(&site, url);
-        CU_ASSERT(durable_start_anew(&site, NULL));
-        send_hung(&site, "ev_1");
-        CU_ASSERT_EQUAL(site_send(&site, "ev_2").status, 200);
+    if (open_stuck(&site)) {
         check_reloads(&site);
         CU_ASSERT_EQUAL(site_send(&site, "ev_3").status, 200);
         check_stops(&site);
         check_command_stops(&site);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+/* The configuration is good and then faulty, and the program executed anew because a thread hangs: it goes on with what
+ * was good. */
+static void check_goes_on(struct site *site, const char *event)
+{
+    CU_ASSERT(site_wait_logged(site, "msg=left_behind", 1, durable_patience(SOON_MS)));
+    CU_ASSERT(site_wait_logged(site, "msg=started", 3, durable_patience(SOON_MS)));
+    CU_ASSERT_EQUAL(site_send(site, event).status, 200);
+    CU_ASSERT(site_wait_logged(site, "msg=not_reloaded", 1, durable_patience(SOON_MS)));
+    CU_ASSERT_EQUAL(site_count_logged(site, "msg=cannot_start"), 0);
+    CU_ASSERT(process_alive(&site->program));
+    check_stops(site);
+}
+
+static void faulty_once_the_check_is_over(void)
+{
+    struct site site;
+    if (open_stuck(&site)) {
+        durable_signal(site.program.pid, SIGHUP);
+        CU_ASSERT(site_wait_logged(&site, "msg=reloading", 1, durable_patience(SOON_MS)));
+        site_configure(&site, "wriet_key = misspelt");
+        check_goes_on(&site, "ev_3");
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void faulty_while_the_queue_is_opened_anew(void)
+{
+    static const char *const files[] = {"state/queue.db", "state/queue.db-wal", "state/queue.db-shm"};
+    struct site site;
+    char path[PATH_SIZE];
+    if (open_stuck(&site)) {
+        site_configure(&site, "wriet_key = misspelt");
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+            path_join(path, site.directory, files[i]);
+            CU_ASSERT_EQUAL(unlink(path), 0);
+        }
+        CU_ASSERT(site_wait_logged(&site, "msg=opens_the_queue_anew", 1, durable_patience(SOON_MS)));
+        check_goes_on(&site, "ev_3");
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
@@ -292,6 +341,8 @@ void suite_hanging(void)
         {"lookups that hang do not gather", lookups_that_hang_do_not_gather},
         {"the file sink waits for a pipe's reader", file_sink_waits_for_a_pipes_reader},
         {"a thread that is stuck", a_thread_that_is_stuck},
+        {"a configuration that is faulty once the check is over", faulty_once_the_check_is_over},
+        {"a faulty configuration while the queue is opened anew", faulty_while_the_queue_is_opened_anew},
         {"a database that is locked from outside", a_database_that_is_locked},
         CU_TEST_INFO_NULL,
     };

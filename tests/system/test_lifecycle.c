@@ -2,8 +2,10 @@
  * through lighttpd, which takes a new connection for each request, and Apache, which keeps them. */
 #include "tests/suites.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
 #include "tests/support/check.h"
@@ -15,7 +17,8 @@
 #define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
 #define TRIES 3           /* of which one must be in time */
 #define RELOADED_MS 60000 /* a changed file must stand unchanged for 5 s first */
-#define ARRIVED_MS 60000  /* from the durable queue, on a busy machine */
+#define SIGNALS 200
+#define ARRIVED_MS 60000 /* from the durable queue, on a busy machine */
 
 static struct load_options steady_load(const struct site *site)
 {
@@ -225,6 +228,65 @@ static void keeps_the_old_configuration_when_the_new_is_faulty(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* Good, faulty, half written, good: whenever the signal comes, what was good last goes on. Each request is answered. */
+static void sighup_at_any_moment(void)
+{
+    static const char *const lines[] = {"log_level = info", "wriet_key = misspelt", "log_level = debug", "state_dir ="};
+    struct site site;
+    unsigned random = suite_seed(28);
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        struct load *load = load_start(&options);
+        for (size_t i = 0, rounds = durable_share(SIGNALS); i < rounds; i++) {
+            if (rand_r(&random) % 2 == 0)
+                durable_configure(&site, lines[i % (sizeof lines / sizeof *lines)]);
+            durable_signal(site.program.pid, SIGHUP);
+            poll(NULL, 0, rand_r(&random) % 100);
+        }
+        durable_configure(&site, NULL);
+        CU_ASSERT(load_wait_ok(load, 200, durable_patience(60000)));
+        CU_ASSERT(process_alive(&site.program));
+        load_stop(load);
+        struct load_result result = load_finish(load);
+        for (size_t i = 0; i < result.sent; i++)
+            check(load_status(load, i) == 200 || load_status(load, i) == 503, "request %zu is answered %d", i,
+                  load_status(load, i));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(ARRIVED_MS)));
+        durable_check_delivered(&site, load, result);
+        check(site_count_logged(&site, "msg=started") > 3 && site_count_logged(&site, "msg=not_reloaded") > 3,
+              "it has reloaded, and has not");
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+/* strace sends the signal at the first thing that main asks. */
+static void sighup_before_anything_else(void)
+{
+    static const char *const early[] = {"/usr/bin/strace",
+                                        "-qq",
+                                        "-e",
+                                        "trace=getsockopt",
+                                        "-e",
+                                        "inject=getsockopt:signal=HUP:when=1",
+                                        "-E",
+                                        "ASAN_OPTIONS=detect_leaks=0",
+                                        "-o",
+                                        "/dev/null",
+                                        "--",
+                                        NULL};
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
+        CU_ASSERT(wait_starts(&site, 1));
+        process_stop(&site.program, durable_patience(60000));
+        site.wrapper = early;
+        CU_ASSERT(site_spawn(&site));
+        check(wait_starts(&site, 3), "it starts, and then as it was told");
+        CU_ASSERT(process_alive(&site.program));
+    }
+    site_close(&site);
+}
+
 /* What only `check` finds, too, is in the log. */
 static void says_what_is_faulty_in_the_new(void)
 {
@@ -294,6 +356,8 @@ void suite_lifecycle(void)
         {"Apache tries at once after a restart", apache_tries_at_once_after_a_restart},
         {"a changed configuration under load", reloads_a_changed_configuration},
         {"a faulty configuration under load", keeps_the_old_configuration_when_the_new_is_faulty},
+        {"SIGHUP at any moment, whatever the configuration", sighup_at_any_moment},
+        {"SIGHUP before anything else", sighup_before_anything_else},
         {"what is faulty in it is said", says_what_is_faulty_in_the_new},
         {"a program that crashes stays out", keeps_the_old_program_when_the_new_crashes},
         {"a replaced program under load", takes_a_replaced_program},

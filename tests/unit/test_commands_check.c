@@ -38,6 +38,21 @@ static void shows_settings_and_addresses(void)
     CU_ASSERT_PTR_NULL(strstr(ran.out, KEY));
 }
 
+/* As the README has it: a source that nobody has named has no name in its address. */
+static void one_source_has_the_plain_address(void)
+{
+    configuration_use("data_plane_url = https://data-plane.example\nwrite_key = " WRITE_KEY "\nsignature_key = " KEY
+                      "\n");
+    RUN(&ran, NULL, "check", "--offline");
+    configuration_forget();
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED\n"));
+    configuration_use("data_plane_url = https://data-plane.example\nwrite_key = " WRITE_KEY "\n");
+    RUN(&ran, NULL, "check", "--offline");
+    configuration_forget();
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "https://YOUR-SITE/WHERE-IT-IS-MOUNTED?writeKey=<your write key>\n"));
+}
+
 static void data_plane_that_is_away_is_1(void)
 {
     configuration_use("data_plane_url = http://127.0.0.1:1\nwrite_key = " WRITE_KEY "\n");
@@ -176,6 +191,7 @@ void suite_commands_check(void)
 {
     static CU_TestInfo tests[] = {
         {"shows settings and addresses, and no secret", shows_settings_and_addresses},
+        {"one source has the plain address", one_source_has_the_plain_address},
         {"a data plane that is away is exit code 1", data_plane_that_is_away_is_1},
         {"http to another machine is told", http_in_the_open_is_told},
         {"options for a warehouse are told", options_for_a_warehouse_are_told},

@@ -54,6 +54,51 @@ static void files_that_may_not_be_used(void)
     folder_remove(&folder);
 }
 
+/* Whatever becomes of the files: also those that hold secrets. */
+static void files_are_read_as_they_were(void)
+{
+    static const char text[] = "data_plane_url = https://h\nwrite_key_file = secret\n";
+    struct folder folder;
+    struct error why;
+    folder_make(&folder);
+    folder_write(&folder, "closecrm.conf", text, strlen(text), 0600);
+    folder_write(&folder, "secret", "the-first", 9, 0600);
+    int fd = as_read_begin();
+    CU_ASSERT_FATAL(fd >= 0);
+    config_free(read_folder(&folder, &why));
+    CU_ASSERT_TRUE(as_read_is_on_disk(fd, folder.file));
+    folder_write(&folder, "secret", "the-second", 10, 0600);
+    folder_write(&folder, "closecrm.conf", "wriet_key = x\n", 14, 0600);
+    struct config *config = read_folder(&folder, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_STRING_EQUAL(config->source[0].write_key.at[0], "the-first");
+    config_free(config);
+    CU_ASSERT_FALSE(as_read_is_on_disk(fd, folder.file));
+    CU_ASSERT_EQUAL(as_read_begin(), fd); /* as the program executed next does */
+    as_read_end();
+    CU_ASSERT_PTR_NULL(read_folder(&folder, &why));
+    close(fd);
+    folder_remove(&folder);
+}
+
+/* Neither what is no number nor a descriptor that is no memory is taken for one. */
+static void a_wrong_descriptor_is_none(void)
+{
+    static const char *const values[] = {"", "x", "0", "3x", "-1", "99999999999", "12345"};
+    struct folder folder;
+    struct error why;
+    folder_make(&folder);
+    folder_write(&folder, "closecrm.conf", WHOLE, strlen(WHOLE), 0600);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        setenv("CLOSECRM_AS_READ", values[i], 1);
+        struct config *config = read_folder(&folder, &why);
+        CU_ASSERT_PTR_NOT_NULL(config);
+        config_free(config);
+    }
+    as_read_end();
+    folder_remove(&folder);
+}
+
 static void chmod_is_quoted_for_the_shell(void)
 {
     struct folder folder;
@@ -165,6 +210,8 @@ void suite_config_files(void)
 {
     static CU_TestInfo tests[] = {
         {"files that may not be used", files_that_may_not_be_used},
+        {"files are read as they were", files_are_read_as_they_were},
+        {"a wrong descriptor is none", a_wrong_descriptor_is_none},
         {"the chmod line is quoted for the shell", chmod_is_quoted_for_the_shell},
         {"an unreadable file names the user", unreadable_file_names_the_user},
         {"a file that is too large", too_large_a_file},

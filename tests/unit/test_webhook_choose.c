@@ -71,6 +71,30 @@ static void chooses(void)
         expect(&cases[i]);
 }
 
+/* By the address that `check` and the status page show, without any key. */
+static void the_address_that_is_shown_leads_to_its_source(void)
+{
+    static struct source named[] = {{.name = acme, .line = 3}, {.name = beta, .line = 7}};
+    static char standard[] = "default";
+    static struct source unnamed = {.name = standard};
+    const struct config configs[] = {
+        {.source = &unnamed, .sources = 1}, {.source = named, .sources = 1}, {.source = named, .sources = 2}};
+    static const char *const paths[][2] = {{""}, {"/acme"}, {"/acme", "/beta"}};
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        struct auth_table table;
+        CU_ASSERT_TRUE_FATAL(auth_table_init(&table, &configs[i]));
+        for (size_t j = 0; j < configs[i].sources; j++) {
+            char path[SOURCE_PATH];
+            struct request_keys keys = {.count = 0};
+            const struct source_auth *auth = NULL;
+            CU_ASSERT_STRING_EQUAL(config_source_path(&configs[i].source[j], path), paths[i][j]);
+            CU_ASSERT_EQUAL(auth_choose_source(&table, path, &keys, false, &auth), CHOSEN);
+            CU_ASSERT(auth != NULL && auth->source == &configs[i].source[j]);
+        }
+        auth_table_free(&table);
+    }
+}
+
 static void takes_only_its_own_write_keys(void)
 {
     static const struct {
@@ -112,6 +136,7 @@ void suite_webhook_choose(void)
 {
     static CU_TestInfo tests[] = {
         {"path, write key, signature, the only one", chooses},
+        {"the address that is shown leads to its source", the_address_that_is_shown_leads_to_its_source},
         {"a source takes its own write keys", takes_only_its_own_write_keys},
         {"a source without keys takes nothing", a_source_without_keys_takes_nothing},
         CU_TEST_INFO_NULL,
