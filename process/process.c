@@ -269,7 +269,7 @@ void reexec_seal(void)
 
 static void execute(const char *file, const char *program, char *const arguments[], int as_read)
 {
-    char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};
+    char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)(program == NULL ? file : program)};
     char variable[AS_READ_VARIABLE], **environment = as_read_environment(as_read, variable);
     for (size_t i = 1; i < ARGUMENTS_MOST && arguments[i] != NULL; i++)
         with[i] = arguments[i];
