@@ -13,7 +13,9 @@
 
 #include "base/files.h"
 
-#define VARIABLE "CLOSECRM_AS_READ" /* the descriptor's number */
+/* The descriptor's number. Not CLOSECRM_...: a release that does not know it, and is to be taken on, would refuse it as
+ * a key. */
+#define VARIABLE "AS_READ_CLOSECRM"
 
 extern char **environ;
 

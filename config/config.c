@@ -392,7 +392,7 @@ struct config *config_read(const char *path, char *const environment[], struct e
 /* CLOSECRM_ variables that are no keys: CLOSECRM_CONFIG, those of a reload, and those of the bundle's launcher. */
 static bool is_no_key(const char *name, size_t length)
 {
-    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER", "AS_READ"};
+    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (strlen(others[i]) == length && memcmp(others[i], name, length) == 0)
             return true;

@@ -292,6 +292,8 @@ void reexec_execute_same(const char *program, char *const arguments[], int as_re
     static const char running[] = "/proc/self/exe"; /* also when its file was removed */
     struct stat now, path;
     const char *launcher = getenv("CLOSECRM_LAUNCHER");
+    if (program == NULL)
+        return;
     bool is_other = (launcher == NULL || launcher[0] == '\0') && stat(running, &now) == 0 &&
                     (stat(program, &path) != 0 || now.st_ino != path.st_ino || now.st_dev != path.st_dev);
     execute(is_other ? running : program, program, arguments, as_read); /* by its path it has its name in ps */

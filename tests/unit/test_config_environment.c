@@ -12,7 +12,6 @@ static void environment_alone(void)
     char *const environment[] = {"PATH=/bin",
                                  "CLOSECRM_CONFIG=/nowhere",
                                  "CLOSECRM_KEPT_CONNECTIONS=3",
-                                 "CLOSECRM_AS_READ=3",
                                  "CLOSECRM_DATA_PLANE_URL=https://env",
                                  "CLOSECRM_WRITE_KEY=one, two\nthree\n",
                                  "CLOSECRM_LANES=7",

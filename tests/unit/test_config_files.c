@@ -90,7 +90,7 @@ static void a_wrong_descriptor_is_none(void)
     folder_make(&folder);
     folder_write(&folder, "closecrm.conf", WHOLE, strlen(WHOLE), 0600);
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        setenv("CLOSECRM_AS_READ", values[i], 1);
+        setenv("AS_READ_CLOSECRM", values[i], 1);
         struct config *config = read_folder(&folder, &why);
         CU_ASSERT_PTR_NOT_NULL(config);
         config_free(config);
