@@ -169,7 +169,7 @@ static int port_in(const struct sockaddr_storage *address)
 
 static bool is_between(int fd, int own_port, int peer_port)
 {
-    struct sockaddr_storage own, peer;
+    struct sockaddr_storage own = {.ss_family = AF_UNSPEC}, peer = own;
     socklen_t own_size = sizeof own, peer_size = sizeof peer;
     return getsockname(fd, (struct sockaddr *)&own, &own_size) == 0 &&
            getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0 && port_in(&own) == own_port &&

@@ -256,7 +256,8 @@ static int forget_lead(struct forgetting *work)
     bool good = delete_all(work, &why);
     bool scrubbed = good && queue_scrub(work->session.queue, &why);
     queue_rest(work->session.queue);
-    print_counts(work, "Deleted");
+    if (good || work->events + work->letters > 0)
+        print_counts(work, "Deleted");
     if (good)
         print_left(work);
     if (!scrubbed)

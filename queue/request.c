@@ -54,7 +54,7 @@ bool queue_end_waiting(struct queue *queue, const char *source, enum verdict_kin
 {
     struct events found = {0};
     struct verdict verdict[QUEUE_ERASES];
-    uint64_t ids[QUEUE_ERASES];
+    uint64_t ids[QUEUE_ERASES] = {0};
     size_t asked = 0, verdicts = 0;
     *ended = 0;
     for (size_t i = 0; i < count; i++)

@@ -224,6 +224,8 @@ static void (*const suites[])(void) = {
     suite_durable_machines,
     suite_waiting_postgresql,
     suite_queue_letters_postgresql,
+    suite_queue_pairs,
+    suite_queue_pairs_postgresql,
     suite_queue_look_postgresql,
     suite_queue_model_postgresql,
     suite_commands_dead_postgresql,

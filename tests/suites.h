@@ -149,6 +149,8 @@ void suite_queue_migrate_gone(void);
 void suite_queue_migrate_database(void);
 void suite_queue_migrate_model(void);
 void suite_queue_letters_postgresql(void);
+void suite_queue_pairs(void);
+void suite_queue_pairs_postgresql(void);
 void suite_queue_look_postgresql(void);
 void suite_queue_model_postgresql(void);
 void suite_commands_dead_postgresql(void);

@@ -6,8 +6,6 @@
 #include "tests/support/queue_rig.h"
 #include "tests/support/shifted_clock.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -393,119 +391,6 @@ static void deleted_letters_are_counted(void)
     queue_close(queue);
 }
 
-/* ---- two commands at the same time ---- */
-
-#define PAIRED 120 /* letters */
-
-typedef bool change_letters(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
-
-/* A command: reads a page of letters, and changes those that it has read. */
-struct command {
-    change_letters *change;
-    pthread_t thread;
-    size_t done;
-};
-
-static void *run_one(void *context)
-{
-    struct command *command = context;
-    struct queue *queue = open_queue();
-    struct letters letters = {0};
-    struct error why = {0};
-    uint64_t after = 0, ids[8];
-    while (queue_letters(queue, NULL, after, 8, 1 << 20, &letters, &why) > 0) {
-        size_t count = 0, done = 0;
-        for (size_t i = 0; i < letters.count; i++) {
-            if (!letters.at[i].replayed)
-                ids[count++] = letters.at[i].id;
-        }
-        after = letters.at[letters.count - 1].id;
-        sched_yield();
-        CU_ASSERT_TRUE(command->change(queue, ids, count, &done, &why));
-        command->done += done;
-    }
-    CU_ASSERT_STRING_EQUAL(why.text, "");
-    letters_free(&letters);
-    queue_close(queue);
-    return NULL;
-}
-
-/* What waits is no duplicate of anything, and is delivered; then each event has ended once. */
-static void deliver_all(struct queue *queue, size_t count)
-{
-    struct error why = {0};
-    struct events found = {0};
-    CU_ASSERT_EQUAL(queue_next(queue, "one", 0, PAIRED + 1, 1 << 20, &found, &why), (int)count);
-    for (size_t i = 0; i < found.count; i++) {
-        struct known known;
-        struct identity identity = {.key = {(unsigned char)found.at[i].length}, .updated_us = 1};
-        CU_ASSERT_TRUE(queue_known(queue, "one", &identity, 1, &known, &why));
-        CU_ASSERT_TRUE(found.at[i].replay && known.dead && !known.delivered);
-        settle_as(queue, found.at[i].id, known.delivered ? VERDICT_DUPLICATE : VERDICT_DELIVERED, identity.key[0], 1);
-    }
-    events_free(&found);
-}
-
-static void run_pair(const char *name, change_letters *first, change_letters *second)
-{
-    struct error why = {0};
-    struct queue *queue = open_new(name);
-    struct command commands[] = {{.change = first}, {.change = second}};
-    CU_ASSERT_TRUE(queue_claim(queue, &why));
-    for (unsigned i = 1; i <= PAIRED; i++) { /* each as long as its key says */
-        CU_ASSERT_EQUAL(append(queue, i, &why), QUEUE_STORED);
-        settle_as(queue, i, VERDICT_DEAD, (unsigned char)i, 1);
-    }
-    for (size_t i = 0; i < 2; i++)
-        CU_ASSERT_EQUAL_FATAL(pthread_create(&commands[i].thread, NULL, run_one, &commands[i]), 0);
-    for (size_t i = 0; i < 2; i++)
-        pthread_join(commands[i].thread, NULL);
-    CU_ASSERT_EQUAL(commands[0].done + commands[1].done, PAIRED);
-    size_t replayed = 0;
-    for (size_t i = 0; i < 2; i++)
-        replayed += commands[i].change == queue_replay ? commands[i].done : 0;
-    deliver_all(queue, replayed);
-    struct counts counts = queue_rig_counts(queue, "one");
-    CU_ASSERT_EQUAL(counts.delivered, replayed);
-    CU_ASSERT_EQUAL(counts.discarded, PAIRED - replayed);
-    CU_ASSERT_EQUAL(counts.duplicates + counts.waiting + counts.dead, 0);
-    expect_sum(queue, PAIRED, PAIRED - replayed);
-    queue_close(queue);
-}
-
-/* Both have read the letter before one of them changes it: in each order. */
-static void change_in_turn(const char *name, change_letters *first, change_letters *second)
-{
-    struct error why = {0};
-    const uint64_t one = 1;
-    size_t done = 0, again = 0;
-    struct queue *queue = open_new(name);
-    CU_ASSERT_TRUE(queue_claim(queue, &why));
-    CU_ASSERT_EQUAL(append(queue, 7, &why), QUEUE_STORED);
-    settle_as(queue, 1, VERDICT_DEAD, 7, 1);
-    struct queue *other = open_queue();
-    CU_ASSERT_TRUE(first(queue, &one, 1, &done, &why));
-    CU_ASSERT_TRUE(second(other, &one, 1, &again, &why));
-    CU_ASSERT_TRUE(done == 1 && again == 0);
-    queue_close(other);
-    deliver_all(queue, first == queue_replay);
-    expect_sum(queue, 1, first != queue_replay);
-    CU_ASSERT_EQUAL(queue_rig_counts(queue, "one").duplicates, 0);
-    queue_close(queue);
-}
-
-/* Whatever two of `dead replay`, `dead drop` and `forget` (which drops) run at once. */
-static void two_commands_count_each_event_once(void)
-{
-    change_in_turn("replay-drop", queue_replay, queue_discard);
-    change_in_turn("drop-replay", queue_discard, queue_replay);
-    change_in_turn("replay-replay", queue_replay, queue_replay);
-    change_in_turn("drop-drop", queue_discard, queue_discard);
-    run_pair("both-replay-drop", queue_replay, queue_discard);
-    run_pair("both-replay", queue_replay, queue_replay);
-    run_pair("both-drop", queue_discard, queue_discard);
-}
-
 #define OF_BOTH                                                                                                        \
     {"old letters end, but those on their way", old_letters_end},                                                      \
         {"nothing ends by a clock that was set", nothing_ends_by_a_clock_that_was_set},                                \
@@ -513,7 +398,6 @@ static void two_commands_count_each_event_once(void)
         {"the end is told a week before", the_end_is_told_a_week_before},                                              \
         {"letters never make the queue full", letters_never_make_the_queue_full},                                      \
         {"deleted letters are counted", deleted_letters_are_counted},                                                  \
-        {"two commands at once count each event once", two_commands_count_each_event_once},                            \
     {                                                                                                                  \
         "what nobody waits for any more is forgotten", what_nobody_waits_for_is_forgotten                              \
     }
