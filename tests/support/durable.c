@@ -16,6 +16,7 @@
 #include "tests/support/postgresql.h"
 
 /* "process PID", of what has the consumer lock of the source alpha. */
+#define COUNTED_MS 5000
 #define OWNER                                                                                                          \
     "SELECT 'process ' || split_part(application_name, ' ', 3) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"    \
     " WHERE locktype = 'advisory' AND granted AND datname = current_database()"                                        \
@@ -155,6 +156,21 @@ void durable_check_delivered(struct site *site, struct load *load, struct load_r
     check(arrived == result.ok, "of %zu that were answered 200, %zu arrived unaltered", result.ok, arrived);
     check(altered == 0, "%zu of %zu messages are altered", altered, counts.messages);
     check(counts.messages - counts.repeated <= result.sent, "no message is there that was never sent");
+}
+
+struct counts durable_check_counted(const struct site *site)
+{
+    struct counts counts;
+    size_t distinct;
+    moment until = clock_now() + durable_patience(COUNTED_MS);
+    do {
+        struct standin_counts received = standin_counts(site->standin);
+        distinct = received.messages - received.repeated;
+        counts = durable_counts(site, NULL);
+    } while (counts.delivered != distinct && clock_now() < until);
+    check(counts.delivered == distinct, "the queue counts %llu delivered, the data plane %zu",
+          (unsigned long long)counts.delivered, distinct);
+    return counts;
 }
 
 int durable_command(const struct site *site, const char *name, const char *argument)

@@ -67,6 +67,10 @@ bool durable_wait_empty(const struct site *site, int64_t ms);
 /* The checks after a load: all that was answered 200 was stored, nothing was altered. Prints what was sent twice. */
 void durable_check_delivered(struct site *site, struct load *load, struct load_result result);
 
+/* Checks that as many events are counted as delivered as the data plane has messages, soon: what a dead process sent
+ * may still be read there, and a web server may still pass on a request that nobody awaits. Returns the counts. */
+struct counts durable_check_counted(const struct site *site);
+
 /* Runs `closecrm.fcgi NAME ARGUMENT` (NULL: none) as the site's user, with its configuration, for a minute at most;
  * what it prints is in the site's command.log. Returns its exit code, -1 when a signal ended it. */
 int durable_command(const struct site *site, const char *name, const char *argument);
