@@ -234,15 +234,23 @@ static size_t drop_body(char *data, size_t size, size_t count, void *context)
     return size * count;
 }
 
-/* The status of `HTTP/1.1 200` and so on; 0: it is none. libcurl 7.88 takes any line that begins with `HTTP/` for one
- * with the status 200, and any release the status 000. */
+/* Whether the line is of HTTP/2 or 3, whose answers say whose they are. */
+static bool is_multiplexed(const char *line, size_t length)
+{
+    const char *version = line + strlen("HTTP/");
+    return length > strlen("HTTP/2") && (version[0] == '2' || version[0] == '3') && version[1] == ' ';
+}
+
+/* The status of `HTTP/1.1 200` or `HTTP/2 200`; 0: it is none. libcurl 7.88 takes other lines that begin with `HTTP/`
+ * for ones with the status 200, or with what it finds in them, and any release the status 000. */
 static int status_of(const char *line, size_t length)
 {
-    size_t at = strlen("HTTP/");
+    size_t at = strlen(is_multiplexed(line, length) ? "HTTP/2" : "HTTP/1.1");
     int status = 0;
-    while (at < length && (isdigit((unsigned char)line[at]) || line[at] == '.'))
-        at++;
     if (at + 4 > length || line[at] != ' ' || line[at + 1] == '0')
+        return 0;
+    if (at > strlen("HTTP/2") &&
+        (!isdigit((unsigned char)line[5]) || line[6] != '.' || !isdigit((unsigned char)line[7])))
         return 0;
     for (size_t i = at + 1; i < at + 4; i++) {
         if (!isdigit((unsigned char)line[i]))
@@ -264,7 +272,7 @@ static bool take_status(struct http_request *request, const char *line, size_t l
 {
     int status = status_of(line, length);
     request->has_status = status != 0;
-    bool one_at_a_time = length <= strlen("HTTP/") || line[strlen("HTTP/")] < '2';
+    bool one_at_a_time = !is_multiplexed(line, length);
     struct http_socket *used = socket_of(request);
     if (used != NULL)
         used->one_at_a_time = one_at_a_time;

@@ -357,6 +357,25 @@ static void interim_answers_are_none(void)
     }
 }
 
+/* What begins with HTTP/ and has no status that can be read, for which libcurl takes 200, or something else. */
+static void a_line_without_a_status(void)
+{
+    static const char *const lines[] = {"HTTP/1 503 Words",  "HTTP/20 2200 Words", "HTTP/1.10 503 Words",
+                                        "HTTP/x 503 Words",  "HTTP/1.1503 Words",  "HTTP/1.1 5x3 Words",
+                                        "HTTP/1.1 000 Words"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        static struct client client;
+        char answer[128];
+        snprintf(answer, sizeof answer, "%s\r\nContent-Length: 2\r\n\r\nok", lines[i]);
+        const struct turn turns[] = {{.answer = answer}, {.answer = AWAY}};
+        client_start(&client, turns, 2, PATIENCE_MS);
+        int status = post(&client, 0, "first", 5);
+        check(status == 0 && post_answer(client.post[0])->error.text[0] != '\0', "%s: %d", lines[i], status);
+        CU_ASSERT_EQUAL(post(&client, 0, "second", 6), 503);
+        client_end(&client);
+    }
+}
+
 /* ---- an answer that comes before its request was sent ---- */
 
 /* What was not sent whole is not stored, whatever is answered; that it is refused may be said at once. On a new
@@ -450,6 +469,7 @@ void suite_post(void)
         {"a stray answer in the same piece", a_stray_answer_in_the_same_piece},
         {"the answer of one that was given up", the_answer_of_one_that_was_given_up},
         {"interim answers are none", interim_answers_are_none},
+        {"a line without a status", a_line_without_a_status},
         {"an early answer", an_early_answer},
         {"a good connection is kept", a_good_connection_is_kept},
         {"several at once", several_at_once},
