@@ -32,14 +32,15 @@ static uint64_t read_hex(const char *text)
 void request_unpack(struct queue_request *request, const char *text)
 {
     _Static_assert(sizeof request->erase->identity.key * 2 + 33 == EACH, "a key's digits");
-    size_t count = strlen(text) / EACH;
-    request->erases = count < QUEUE_ERASES ? count : QUEUE_ERASES;
-    for (size_t i = 0; i < request->erases; i++) {
+    size_t length = strlen(text);
+    request->erases = 0;
+    for (size_t i = 0; i < QUEUE_ERASES && (i + 1) * EACH <= length; i++) {
         struct waiting_end *end = &request->erase[i];
         const char *at = text + EACH * i;
         end->event = read_hex(at);
         end->identity.updated_us = (int64_t)read_hex(at + 16);
         end->remember = text_hex_decode(at + 33, EACH - 33, end->identity.key) && at[32] == '1';
+        request->erases++;
     }
 }
 
