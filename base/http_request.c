@@ -286,10 +286,11 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
 {
     struct http_request *request = context;
     size_t length = size * count;
-    if (!request->in_headers && length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0 &&
-        !take_status(request, line, length))
+    bool begins = !request->in_headers && length >= strlen("HTTP/") && strncasecmp(line, "HTTP/", strlen("HTTP/")) == 0;
+    if (begins && !take_status(request, line, length))
         return 0;
     request->in_headers = length > 0 && line[0] != '\r' && line[0] != '\n'; /* behind an interim answer comes another */
+    request->head_whole = !request->in_headers || (request->head_whole && !begins);
     return request->take_header == NULL ? length : request->take_header(line, size, count, request->context);
 }
 
@@ -366,7 +367,7 @@ void http_request_close(struct http_request *request)
 void http_request_begin(struct http_request *request)
 {
     request->lookup.begun = request->lookup.refused = false;
-    request->has_status = request->in_headers = request->early = false;
+    request->has_status = request->head_whole = request->in_headers = request->early = false;
     request->fd = -1;
     request->error[0] = '\0';
 }
@@ -378,6 +379,10 @@ CURLcode http_request_end(struct http_request *request, CURLcode result)
     if (result == CURLE_OK && !request->has_status) {
         snprintf(request->error, sizeof request->error, "the answer has no HTTP status");
         return CURLE_WEIRD_SERVER_REPLY;
+    }
+    if (result == CURLE_OK && !request->head_whole) { /* libcurl takes that for a whole answer */
+        snprintf(request->error, sizeof request->error, "the connection was cut within the headers of the answer");
+        return CURLE_RECV_ERROR;
     }
     if (result == CURLE_OK) {
         request->error[0] = '\0';

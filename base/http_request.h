@@ -47,6 +47,7 @@ struct http_request {
     int send_buffer;                 /* as in http_options */
     bool early;                      /* the current request's answer came before it was sent whole */
     bool has_status;                 /* the last status line of the current request can be read */
+    bool head_whole;                 /* an empty line has come behind the last status line */
     bool in_headers;                 /* a line of headers has come, and no empty one behind it */
     curl_write_callback take_header; /* the caller's, with context */
     void *context;

@@ -48,9 +48,10 @@ static void print_value(const struct config *config, const struct migrated *done
 static void print_copy(const struct config *config, const struct migrated *done)
 {
     if (done->holds == QUEUE_POSTGRESQL)
-        printf("A copy of what was moved is still in %s/queue.db, where `forget` does not reach it: remove that file "
-               "when all is well.\n",
-               config->state_dir);
+        printf(
+            "A copy of what was moved is still in %s/queue.db, where `forget` does not reach it: remove that file, and "
+            "queue.db-wal and queue.db-shm where they are there, when all is well.\n",
+            config->state_dir);
     else
         printf(
             "A copy of what was moved, customer data too, is still %s, where `forget` does not reach it. When all is "

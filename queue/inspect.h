@@ -214,15 +214,18 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
 
 /* How many events wait, and how many dead letters are kept, in the queue.db of a state directory that is now configured
- * with another queue, so that nobody delivers them; 0 where there is none, or queue_migrate has moved it. Only reads.
+ * with another queue, so that nobody delivers them; 0 where there is none, or queue_migrate has moved it, and that is a
+ * copy (*has_copy). Only reads.
  * Returns false with the reason when they cannot be read. */
-bool queue_left_behind(const struct config *config, uint64_t *waiting, uint64_t *dead, struct error *why);
+bool queue_left_behind(const struct config *config, uint64_t *waiting, uint64_t *dead, bool *has_copy,
+                       struct error *why);
 
 #define LEFT_PLACE 320
 
 /* What is left in queues that this state directory has worked with, and that are configured no more. */
 struct left_behind {
-    uint64_t waiting, dead;    /* as queue_left_behind */
+    uint64_t waiting, dead; /* as queue_left_behind, as has_copy */
+    bool has_copy;
     struct error why;          /* why those cannot be told; "": they can */
     size_t databases;          /* of PostgreSQL; what is in them is not known */
     char database[LEFT_PLACE]; /* one of them, for people: "in PostgreSQL, database DATABASE on HOST" */

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/files.h"
+#include "base/program_name.h"
 #include "base/text.h"
 #include "queue/engine.h"
 #include "queue/migration.h"
@@ -84,7 +85,8 @@ void queue_left(const struct config *config, struct left_behind *left)
     *left = (struct left_behind){.waiting = 0};
     if (config->state_dir == NULL)
         return;
-    if (!queue_left_behind(config, &left->waiting, &left->dead, &left->why) && left->why.text[0] == '\0')
+    if (!queue_left_behind(config, &left->waiting, &left->dead, &left->has_copy, &left->why) &&
+        left->why.text[0] == '\0')
         error_set(&left->why, "it cannot be read");
     char *notes = files_read(config->state_dir, DATABASE_NOTES, NULL, NULL);
     for (const char *line = notes; line != NULL && *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
@@ -125,8 +127,17 @@ bool queue_left_forget(const struct config *config, void (*tell)(void *context, 
     struct buffer text = {0};
     char path[FILES_PATH];
     int lock = -1;
+    char words[FILES_PATH + 300];
     *count = 0;
     queue_left(config, &left);
+    if (left.has_copy) {
+        snprintf(
+            words, sizeof words,
+            "a copy of the queue that was moved from here to a database is in %.4000s/queue.db: where that database "
+            "is gone for good, `%s queue migrate --give-up --gone` opens the copy, as it was then",
+            config->state_dir, program_name());
+        tell(context, words);
+    }
     if (left.databases == 0)
         return true;
     snprintf(path, sizeof path, "%.4000s/" DATABASE_NOTES_LOCK, config->state_dir);

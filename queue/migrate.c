@@ -161,7 +161,8 @@ static bool begin_side(struct course *course, struct side *side, int64_t number,
     struct migration_mark mark = make_mark(course, receives ? MIGRATION_RECEIVES : MIGRATION_LEAVES, number,
                                            receives ? course->from.engine : course->to.engine);
     bool goes_on = receives && migrate_was_opened(course); /* only the rest follows */
-    mark.letters = goes_on ? course->opened.letters : side == local_side(course) ? course->origin : 0;
+    mark.letters = goes_on ? course->opened.letters : 0;
+    mark.origin = side == local_side(course) ? course->origin : 0;
     return (!receives || goes_on || number_letters(course, &mark.letters, why)) &&
            migrate_set_mark(course, side, &mark, why);
 }
@@ -291,8 +292,11 @@ static bool finish(struct course *course, struct error *why)
     struct migration_mark left = course->from.mark, arrived = course->to.mark;
     bool to_local = course->to.engine == &sqlite_migration;
     left.state = MIGRATION_LEFT;
+    left.letters = 0;
     arrived.state = MIGRATION_ARRIVED;
     if (to_local && course->to.mark.state != MIGRATION_ARRIVED && !migrate_set_mark(course, &course->to, &arrived, why))
+        return false;
+    if (!to_local && !course->to.engine->note(course->to.state, why))
         return false;
     if (course->from.mark.state != MIGRATION_LEFT && !migrate_set_mark(course, &course->from, &left, why))
         return false;
@@ -376,6 +380,16 @@ static bool is_one_database(const struct config *config, struct error *why)
     return true;
 }
 
+static bool note_database(const struct side *shared, struct error *why)
+{
+    if (shared->engine->note(shared->state, why))
+        return true;
+    error_prefix(why,
+                 "the queue is in the database of queue_url, but another one in its place would not be noticed: call "
+                 "this again: ");
+    return false;
+}
+
 static bool with_both(struct course *course, const struct config *config, enum queue_kind to,
                       bool (*act)(struct course *, struct error *), struct migrated *done, struct error *why)
 {
@@ -396,7 +410,7 @@ static bool with_both(struct course *course, const struct config *config, enum q
     bool good = act(course, why);
     const struct side *shared = shared_side(course);
     if (good && done->holds == QUEUE_POSTGRESQL && shared->state != NULL)
-        shared->engine->note(shared->state);
+        good = note_database(shared, why);
     cargo_free(&course->cargo);
     close_side(&course->to);
     close_side(&course->from);

@@ -56,6 +56,13 @@ static void turn(struct course *course)
     course->to = other;
 }
 
+/* It may have been noted already. */
+static bool forget_database(struct course *course)
+{
+    shared_side(course)->engine->forget(course->config);
+    return true;
+}
+
 /* The queue that leaves has not changed. It may not be taken for one that has left while the other one is emptied. */
 static bool undo(struct course *course, struct error *why)
 {
@@ -67,7 +74,7 @@ static bool undo(struct course *course, struct error *why)
     return (from->mark.state == MIGRATION_LEAVES || migrate_set_mark(course, from, &leaves, why)) &&
            (course->to.mark.state == MIGRATION_RECEIVES || migrate_set_mark(course, &course->to, &receives, why)) &&
            migrate_each_part(course, take_part_back, why) && migrate_set_mark(course, shared, &none, why) &&
-           migrate_set_mark(course, local, &none, why);
+           migrate_set_mark(course, local, &none, why) && (from != local || forget_database(course));
 }
 
 /* Says which queue stays, and which one was to get it. */
@@ -102,9 +109,7 @@ static bool open_as_it_is(struct course *course, struct error *why)
     course->done->is_opened = true;
     if (!migrate_set_mark(course, side, &open, why))
         return false;
-    if (side == local_side(course))
-        shared_side(course)->engine->forget(course->config);
-    return migrate_each_part(course, count_there, why);
+    return (side != local_side(course) || forget_database(course)) && migrate_each_part(course, count_there, why);
 }
 
 /* What had arrived in the database stays there: also dead letters, and what was counted. */

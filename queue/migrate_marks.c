@@ -72,8 +72,8 @@ static bool is_known_there(const struct course *course)
 bool migrate_is_its_database(const struct course *course)
 {
     const struct migration_mark *mark = local_mark(course);
-    bool names_it = (mark->state == MIGRATION_LEAVES || mark->state == MIGRATION_LEFT) && mark->letters != 0;
-    return !names_it || mark->letters == course->origin || is_known_there(course);
+    bool has_all = mark->state == MIGRATION_ARRIVED; /* whatever has become of the database */
+    return has_all || mark->origin == 0 || mark->origin == course->origin || is_known_there(course);
 }
 
 bool migrate_is_same_place(struct course *course, struct error *why)
@@ -105,7 +105,7 @@ bool migrate_is_where_it_left(struct course *course, const struct side *local, s
     char place[MIGRATION_PLACE];
     shared_side(course)->engine->mark_place(course->config, place);
     if (strcmp(local->mark.place, place) == 0)
-        return true;
+        return local != local_side(course) || migrate_may_empty(course, why);
     error_set(
         why,
         "this queue was moved: it is %.150s now, and queue_url names the one %.150s: set it back. To use that one "

@@ -94,8 +94,8 @@ bool migrate_ask_database(struct course *course, struct error *why);
 /* Whether another machine has opened the database, which the state directory's mark is about. */
 bool migrate_was_opened(const struct course *course);
 
-/* Whether the database is the one to which the state directory's queue leaves, or has left, and not one that was made
- * anew since, as far as it can be told. */
+/* Whether the database is the one that the state directory's mark is about, and not one that was made anew since, as
+ * far as it can be told. */
 bool migrate_is_its_database(const struct course *course);
 
 /* Whether queue_url names the database that the state directory's mark is about, as far as it can be told; also where

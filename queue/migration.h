@@ -83,7 +83,7 @@ enum migration_state {
 
 #define MIGRATION_PLACE 320
 
-/* In the place of `letters`, of LEAVES: it is given up, and what has arrived is removed here. No database's origin. */
+/* In the place of `letters`, of LEAVES: it is given up, and what has arrived is removed here. */
 #define MIGRATION_LETS_GO 2
 
 /* What stands in a queue that is moved. Engines store it where each process finds it that opens the queue, and which
@@ -93,8 +93,8 @@ enum migration_state {
 struct migration_mark {
     enum migration_state state;
     int64_t number;              /* the same on both sides, random */
-    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; of a state directory that
-                                  * leaves or has left: the origin of the database (0: not known), or LETS_GO */
+    int64_t letters;             /* of RECEIVES: is added to the numbers of dead letters; else 0, or LETS_GO */
+    int64_t origin;              /* of a state directory: the database's; 0: not known */
     char place[MIGRATION_PLACE]; /* the other side, for people */
     char command[16];            /* the value of `queue migrate --to` that it was called with */
 };
@@ -144,9 +144,8 @@ struct migration {
      * same address is known for another one. 0: it has none. */
     bool (*origin)(void *state, int64_t *number, struct error *why);
 
-    /* The same: notes in the state directory that it works with this one; where that cannot be done it is logged.
-     */
-    void (*note)(void *state);
+    /* The same: notes in the state directory that it works with this one. */
+    bool (*note)(void *state, struct error *why);
 
     /* The same: the one that was noted is gone for good, and whichever comes next is the right one. */
     void (*forget)(const struct config *config);

@@ -100,35 +100,41 @@ static bool replace_line(const struct config *config, const char *name, const ch
     return good;
 }
 
-/* Where it cannot be written it works, and another database would not be noticed: that is logged. */
-static void put_note(const struct config *config, const char *value)
+static bool put_note(const struct config *config, const char *value, struct error *why)
 {
-    char path[FILES_PATH], name[NOTE_NAME], words[LOG_QUOTED];
+    char path[FILES_PATH], name[NOTE_NAME];
     int lock = -1;
-    struct error why = {0};
     snprintf(path, sizeof path, "%.4000s/" DATABASE_NOTES_LOCK, config->state_dir);
     name_note(config, name);
     int error = lock_take_within(&lock, path, DATABASE_NOTES_WAIT_MS);
     if (error != 0)
-        error_set(&why, "cannot lock %.300s: %s", path, strerror(error));
-    bool good = error == 0 && replace_line(config, name, value, &why);
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
+    bool good = error == 0 && replace_line(config, name, value, why);
     if (lock >= 0)
         close(lock);
-    if (!good)
-        log_write(LEVEL_WARN, "msg=database_not_noted reason=%s", log_quote_reason(words, why.text));
+    return good;
 }
 
-static void note_it(const struct config *config, const struct identity_note *found)
+/* Where it cannot be written it works, and another database would not be noticed: that is logged. */
+static void log_not_noted(const struct error *why)
+{
+    char words[LOG_QUOTED];
+    log_write(LEVEL_WARN, "msg=database_not_noted reason=%s", log_quote_reason(words, why->text));
+}
+
+static bool note_it(const struct config *config, const struct identity_note *found, struct error *why)
 {
     char value[MIGRATION_PLACE + 200];
     snprintf(value, sizeof value, "%s %s %" PRId64 " %d %s", found->origin, found->tables, found->cluster, found->major,
              found->place);
-    put_note(config, value);
+    return put_note(config, value, why);
 }
 
 void pg_identity_forget(const struct config *config)
 {
-    put_note(config, NONE);
+    struct error why = {0};
+    if (!put_note(config, NONE, &why))
+        log_not_noted(&why);
 }
 
 /* ---- what is there ---- */
@@ -240,8 +246,9 @@ static enum pg_outcome compare(struct pg_session *session, const struct identity
     }
     bool is_noted = same && expected.major == found->major && expected.cluster == found->cluster &&
                     strcmp(expected.tables, found->tables) == 0 && strcmp(expected.place, found->place) == 0;
-    if (!is_noted && !session->migrates && !session->rehearses)
-        note_it(session->config, found);
+    struct error why = {0};
+    if (!is_noted && !session->migrates && !session->rehearses && !note_it(session->config, found, &why))
+        log_not_noted(&why);
     return PG_DONE;
 }
 
@@ -281,16 +288,15 @@ static enum pg_outcome find_identity(struct pg_session *session, struct identity
     return result == PG_DONE ? take_identity(session, *row, found) : result;
 }
 
-void pg_identity_note(struct pg_session *session)
+bool pg_identity_note(struct pg_session *session, struct error *why)
 {
     struct identity_note found;
     PGresult *row = NULL;
-    char words[LOG_QUOTED];
-    if (find_identity(session, &found, &row) == PG_DONE)
-        note_it(session->config, &found);
-    else
-        log_write(LEVEL_WARN, "msg=database_not_noted reason=%s", log_quote_reason(words, session->why.text));
+    bool is_found = find_identity(session, &found, &row) == PG_DONE;
+    if (!is_found)
+        *why = session->why;
     PQclear(row);
+    return is_found && note_it(session->config, &found, why);
 }
 
 enum pg_outcome pg_identity_check(struct pg_session *session)

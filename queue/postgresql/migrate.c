@@ -335,10 +335,10 @@ static bool pg_side_origin(void *state, int64_t *number, struct error *why)
     return side_done(side, result, why);
 }
 
-static void pg_side_note(void *state)
+static bool pg_side_note(void *state, struct error *why)
 {
     struct pg_side *side = state;
-    pg_identity_note(&side->session);
+    return pg_identity_note(&side->session, why);
 }
 
 static bool pg_side_names(void *state, struct strings *names, struct error *why)

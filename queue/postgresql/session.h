@@ -156,8 +156,8 @@ bool pg_session_failed(const struct pg_session *session, struct error *why);
 enum pg_outcome pg_identity_check(struct pg_session *session);
 
 /* Of a session with tables: notes that this is the database that the state directory works with, whichever it worked
- * with before. Where that fails it is logged. */
-void pg_identity_note(struct pg_session *session);
+ * with before. Returns false with the reason. */
+bool pg_identity_note(struct pg_session *session, struct error *why);
 
 /* Of one without: PG_DONE where they may be made. */
 enum pg_outcome pg_identity_may_make(struct pg_session *session);

@@ -351,25 +351,26 @@ static bool lock_shared(const char *directory, int *lock, struct error *why)
 }
 
 /* What is in the database of a directory that this process does not use; nothing where there is none. */
-static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, struct error *why)
+static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, bool *has_left, struct error *why)
 {
     struct database database = {.write_lock = -1};
     char path[STATE_PATH];
     struct stat status;
     int lock = -1;
     *waiting = *dead = 0;
+    *has_left = false;
     directory_path(path, directory, "queue.db");
     if (stat(path, &status) != 0 || status.st_size == 0)
         return true;
     bool good = lock_shared(directory, &lock, why);
     if (good) {
         enum database_result result = database_connect_to_look(&database, path);
-        bool has_left = result == DATABASE_DONE && migrates_has_left(&database);
+        *has_left = result == DATABASE_DONE && migrates_has_left(&database);
         if (result == DATABASE_DONE && migrates_receives(&database))
             result = DATABASE_FAILED;
-        if (result == DATABASE_DONE && !has_left)
+        if (result == DATABASE_DONE && !*has_left)
             result = count_by(&database, waiting_text, waiting);
-        if (result == DATABASE_DONE && !has_left)
+        if (result == DATABASE_DONE && !*has_left)
             result = count_by(&database, dead_text, dead);
         good = result == DATABASE_DONE;
         if (!good)
@@ -381,11 +382,13 @@ static bool look_into(const char *directory, uint64_t *waiting, uint64_t *dead, 
     return good;
 }
 
-bool queue_left_behind(const struct config *config, uint64_t *waiting, uint64_t *dead, struct error *why)
+bool queue_left_behind(const struct config *config, uint64_t *waiting, uint64_t *dead, bool *has_copy,
+                       struct error *why)
 {
     *waiting = *dead = 0;
+    *has_copy = false;
     return config->queue == QUEUE_SQLITE || config->state_dir == NULL ||
-           look_into(config->state_dir, waiting, dead, why);
+           look_into(config->state_dir, waiting, dead, has_copy, why);
 }
 
 /* ---- queue_look_elsewhere: the same in state directories that were used before ---- */
@@ -423,7 +426,7 @@ void queue_look_elsewhere(const struct config *config, struct left_elsewhere *le
         struct error why = {0};
         if (is_used(places.at[i]))
             continue;
-        bool known = look_into(places.at[i], &left->waiting, &left->dead, &why);
+        bool has_left, known = look_into(places.at[i], &left->waiting, &left->dead, &has_left, &why);
         if (known && left->waiting + left->dead == 0)
             continue;
         snprintf(left->directory, sizeof left->directory, "%s", places.at[i]);

@@ -40,6 +40,7 @@ struct turn {
     int late_ms;        /* between the answer and what follows */
     const char *late;   /* NULL: nothing */
     const char *next;   /* said when the next request begins on this connection */
+    bool cut;           /* the connection ends behind the answer */
 };
 
 struct plane {
@@ -136,6 +137,8 @@ static bool serve_one(struct connection *connection)
     if (turn->answer == NULL)
         answer_by_number(connection, beginning);
     say(connection->fd, turn->answer);
+    if (turn->cut)
+        return false;
     if (turn->late != NULL)
         poll(NULL, 0, turn->late_ms);
     say(connection->fd, turn->late);
@@ -376,6 +379,38 @@ static void a_line_without_a_status(void)
     }
 }
 
+/* libcurl takes an answer that ends within its headers for a whole one. */
+static void an_answer_that_is_cut(void)
+{
+    static const char *const answers[] = {"HTTP/1.1 200 OK",
+                                          "HTTP/1.1 200 OK\r\n",
+                                          "HTTP/1.1 200 OK\r\nContent-Le",
+                                          "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+                                          "HTTP/1.1 400 Bad\r\nContent-Type: text/plain\r\n",
+                                          "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n",
+                                          "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"};
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        static struct client client;
+        const struct turn turns[] = {{.answer = answers[i], .cut = true}, {.answer = OK}};
+        client_start(&client, turns, 2, PATIENCE_MS);
+        int status = post(&client, 0, "first", 5);
+        check(status == 0 && post_answer(client.post[0])->error.text[0] != '\0', "%s: %d", answers[i], status);
+        CU_ASSERT_EQUAL(post(&client, 0, "second", 6), 200);
+        client_end(&client);
+    }
+}
+
+static void trailers_are_no_cut(void)
+{
+    static struct client client;
+    const struct turn turns[] = {
+        {.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"}};
+    client_start(&client, turns, 1, PATIENCE_MS);
+    CU_ASSERT_EQUAL(post(&client, 0, "first", 5), 200);
+    CU_ASSERT_EQUAL(post(&client, 0, "second", 6), 200);
+    client_end(&client);
+}
+
 /* ---- an answer that comes before its request was sent ---- */
 
 /* What was not sent whole is not stored, whatever is answered; that it is refused may be said at once. On a new
@@ -470,6 +505,8 @@ void suite_post(void)
         {"the answer of one that was given up", the_answer_of_one_that_was_given_up},
         {"interim answers are none", interim_answers_are_none},
         {"a line without a status", a_line_without_a_status},
+        {"an answer that is cut", an_answer_that_is_cut},
+        {"trailers are no cut", trailers_are_no_cut},
         {"an early answer", an_early_answer},
         {"a good connection is kept", a_good_connection_is_kept},
         {"several at once", several_at_once},

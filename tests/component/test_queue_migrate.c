@@ -414,20 +414,21 @@ static void what_is_left_behind_is_counted(void)
 {
     uint64_t waiting = 0, dead = 0;
     struct error why = {0};
-    bool busy;
+    bool busy, has_copy;
     use_new("left");
     fill();
     made.config.queue = QUEUE_POSTGRESQL;
-    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &why));
+    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &has_copy, &why));
     CU_ASSERT_TRUE(waiting > QUEUE_FILLED_EVENTS - SETTLED && dead > 0);
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 1), KILLED);
-    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &why));
+    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &has_copy, &why));
     CU_ASSERT_TRUE(waiting > QUEUE_FILLED_EVENTS - SETTLED && dead > 0);
+    CU_ASSERT_FALSE(has_copy);
     CU_ASSERT_EQUAL(move_in_child(QUEUE_POSTGRESQL, 0), 0);
-    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &why));
-    CU_ASSERT_EQUAL(waiting + dead, 0);
+    CU_ASSERT_TRUE(queue_left_behind(&made.config, &waiting, &dead, &has_copy, &why));
+    CU_ASSERT(waiting + dead == 0 && has_copy);
     CU_ASSERT_EQUAL(move_in_child(QUEUE_SQLITE, 6), KILLED); /* half a copy, of what is in the database */
-    CU_ASSERT_FALSE(queue_left_behind(&made.config, &waiting, &dead, &why));
+    CU_ASSERT_FALSE(queue_left_behind(&made.config, &waiting, &dead, &has_copy, &why));
     CU_ASSERT_EQUAL(waiting + dead, 0);
     check(strstr(why.text, "queue migrate --give-up` undoes it") != NULL, "it is said: %s", why.text);
     CU_ASSERT_EQUAL(give_up_in_child(0), 0);

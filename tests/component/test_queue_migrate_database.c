@@ -186,6 +186,7 @@ static void the_last_copy_stays(void)
     free(migrating_text(&made, QUEUE_POSTGRESQL));
     go("last-copy");
     migrating_refused(&made, QUEUE_SQLITE, "queue migrate --give-up --gone` opens the copy");
+    migrating_refused(&made, QUEUE_POSTGRESQL, "queue migrate --give-up --gone` opens the copy");
     migrating_refused(&made, MIGRATING_GIVE_UP, "queue migrate --give-up --gone` opens the copy");
     migrating_gives_up(&made, true, &done);
     CU_ASSERT(done.is_opened && done.holds == QUEUE_SQLITE);
@@ -194,6 +195,37 @@ static void the_last_copy_stays(void)
     migrating_moves(&made, QUEUE_SQLITE); /* what is in the new one */
     free(now);
     free(before);
+}
+
+/* Killed before anything was copied, and at each step that ends it, when all is there. */
+static void nothing_is_opened_in_the_place_of_a_database(void)
+{
+    for (int steps = 1; steps < 40; steps++) {
+        static const enum queue_kind kinds[] = {QUEUE_SQLITE, QUEUE_POSTGRESQL};
+        struct error why = {0};
+        struct migrated done;
+        bool ended = false;
+        for (size_t i = 0; i < 2; i++) {
+            char machine[32];
+            snprintf(machine, sizeof machine, "replaced-%d-%zu", steps, i);
+            use_new(machine);
+            made.config.queue = kinds[1 - i];
+            queue_filled_make(&made);
+            made.config.queue = QUEUE_SQLITE;
+            ended = !migrating_is_killed(&made, kinds[i], steps) || ended;
+            free(postgresql_run(engine.url, "DROP SCHEMA closecrm CASCADE"));
+            /* what is in the state directory is all that there is */
+            bool again = queue_migrate(&made.config, kinds[i], &silent, &done, &why);
+            check(!again || done.holds == QUEUE_SQLITE, "after %d steps: not another one", steps);
+            check(again || queue_migrate_give_up(&made.config, true, &silent, &done, &why), "opened: %s", why.text);
+            check(done.holds == QUEUE_SQLITE, "after %d steps it is here", steps);
+            struct counts counts = migrating_counts(&made, QUEUE_SQLITE);
+            check(i == 0 || counts.waiting > 0, "after %d steps what was here is here", steps);
+        }
+        if (ended)
+            return;
+    }
+    CU_FAIL("it never ended");
 }
 
 /* A process that is killed then leaves no queue that can be opened beside where its content is. */
@@ -263,6 +295,7 @@ void suite_queue_migrate_database(void)
         {"what arrived is counted where the database is gone", what_arrived_is_counted_where_the_database_is_gone},
         {"a database that is made anew holds nothing up", a_database_that_is_made_anew_holds_nothing_up},
         {"the last copy stays", the_last_copy_stays},
+        {"nothing is opened in the place of a database", nothing_is_opened_in_the_place_of_a_database},
         {"a queue that is emptied keeps its mark", a_queue_that_is_emptied_keeps_its_mark},
         {"a database in use is not gone", a_database_in_use_is_not_gone},
         {"the copy can be dropped", the_copy_can_be_dropped},

@@ -144,7 +144,7 @@ static void make(const struct pair *pair, int serial)
     append(QUEUE_SQLITE, "here");
     mark = mark_of(pair->local, OWN_NUMBER, &postgresql_migration,
                    pair->local == MIGRATION_LEAVES || pair->local == MIGRATION_LEFT);
-    mark.letters = pair->anew ? OTHER_ORIGIN : 0;
+    mark.origin = pair->anew ? OTHER_ORIGIN : 0;
     put_mark(&sqlite_migration, &mark);
 }
 
@@ -288,10 +288,13 @@ static const struct pair pairs[] = {
     {LEFT, NONE, false, true, false, "ddrr"},          {LEFT, RECEIVES, true, true, false, "drdd"},
     {ARRIVED, NONE, false, true, false, "rddd"},       {ARRIVED, RECEIVES, false, true, false, "rrdd"},
     {ARRIVED, LEAVES, false, true, false, "rrdd"},     {ARRIVED, LEFT, false, true, false, "rddd"},
-    {LEAVES, NONE, false, false, true, "rrrd"},        {LEAVES, RECEIVES, false, false, true, "rrrd"},
-    {LEAVES, LEAVES, false, false, true, "rrrd"},      {LEAVES, LEFT, false, false, true, "rrrd"},
-    {LEFT, NONE, false, false, true, "drrd"},          {LEFT, RECEIVES, false, false, true, "rrrd"},
-    {LEFT, LEAVES, false, false, true, "rrrd"},        {LEFT, LEFT, false, false, true, "rrrd"},
+    {RECEIVES, NONE, false, false, true, "rrrd"},      {RECEIVES, RECEIVES, false, false, true, "rrrd"},
+    {RECEIVES, LEAVES, false, false, true, "rrrd"},    {RECEIVES, LEFT, false, false, true, "rrrd"},
+    {ARRIVED, NONE, false, false, true, "ddrr"},       {LEAVES, NONE, false, false, true, "rrrd"},
+    {LEAVES, RECEIVES, false, false, true, "rrrd"},    {LEAVES, LEAVES, false, false, true, "rrrd"},
+    {LEAVES, LEFT, false, false, true, "rrrd"},        {LEFT, NONE, false, false, true, "rrrd"},
+    {LEFT, RECEIVES, false, false, true, "rrrd"},      {LEFT, LEAVES, false, false, true, "rrrd"},
+    {LEFT, LEFT, false, false, true, "rrrd"},
 };
 
 static void each_pair_of_marks_has_a_way_out(void)
