@@ -36,7 +36,7 @@ struct type {
     void (*format)(int64_t value, char *out, size_t n); /* numbers only: prints a limit */
 };
 
-extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
+extern const struct type type_count, type_size, type_duration, type_choice, type_certificates, type_folder, type_url,
     type_patterns, type_members, type_included, type_traits, type_write_keys, type_signature_keys, type_secret,
     type_api_url;
 extern const struct type type_password, type_command, type_webhook_url; /* values.c */

@@ -66,7 +66,7 @@ static const struct key key_table[] = {
     {"poison_after", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that the data plane fails at for so long, while it takes others, becomes a dead letter", false, PROGRAM(poison_after_ms), NULL},
     {"deliver_rate", &type_count, SCOPE_PROGRAM, "0", 0, 1000000, "most events a second for each source; 0: as many as the data plane takes", false, PROGRAM(deliver_rate), NULL},
     {"max_body", &type_size, SCOPE_PROGRAM, "16M", 1 * K, 64 * M, "a larger request is refused", false, PROGRAM(max_body), NULL},
-    {"ca_file", &type_path, SCOPE_PROGRAM, "", 0, 0, "certificates that the data plane's is checked with; none: the system's", false, PROGRAM(ca_file), NULL},
+    {"ca_file", &type_certificates, SCOPE_PROGRAM, "", 0, 0, "certificates that the data plane's is checked with; none: the system's", false, PROGRAM(ca_file), NULL},
     {"log_level", &type_choice, SCOPE_PROGRAM, "info", 0, 0, "the least important lines that the log takes", false, PROGRAM(log_level), levels},
 
     {"admin_password", &type_password, SCOPE_PROGRAM, "", 0, 0, "for the status page and /metrics, by HTTP Basic, user `admin`; without one (and with `admin` as it is) there is no such page", true, PROGRAM(admin_password), NULL},

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,11 +119,42 @@ static void text_clear(const struct key *key, void *base)
     *text = NULL;
 }
 
-static bool path_parse(const struct key *key, const char *text, void *base, struct error *why)
+/* Whether the text, in PEM (RFC 7468), has a certificate, and none that is cut. */
+static bool has_certificates(FILE *file)
 {
-    /* a missing state directory is created later */
-    if (access(text, R_OK) != 0 && (errno != ENOENT || strcmp(key->name, "state_dir") != 0)) {
+    char *line = NULL;
+    size_t room = 0;
+    bool any = false, within = false;
+    while (getline(&line, &room, file) > 0) {
+        bool is_certificate = strstr(line, "CERTIFICATE-----") != NULL;
+        bool ends = within && is_certificate && strncmp(line, "-----END ", 9) == 0;
+        any |= ends;
+        within = (within && !ends) || (is_certificate && strncmp(line, "-----BEGIN ", 11) == 0);
+    }
+    free(line);
+    return any && !within;
+}
+
+/* libcurl looks into the file when it connects: nothing would be delivered. Without O_NONBLOCK, opening a FIFO would
+ * block the start. */
+static bool certificates_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    int descriptor = open(text, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "r");
+    if (file == NULL) {
         error_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
+        if (descriptor >= 0)
+            close(descriptor);
+        return false;
+    }
+    bool has = has_certificates(file);
+    fclose(file);
+    if (!has) {
+        error_set(
+            why,
+            "names %.300s, which has no certificate, or one that is cut: each is from -----BEGIN CERTIFICATE----- "
+            "to -----END CERTIFICATE-----",
+            text);
         return false;
     }
     char *path = strdup(text);
@@ -368,7 +400,7 @@ const struct type type_count = {"number", false, false, count_parse, clear_nothi
 const struct type type_size = {"size", false, false, size_parse, clear_nothing, text_write_size};
 const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, times_write_duration};
 const struct type type_choice = {"one of", false, false, choice_parse, clear_nothing, NULL};
-const struct type type_path = {"path", false, true, path_parse, text_clear, NULL};
+const struct type type_certificates = {"path", false, true, certificates_parse, text_clear, NULL};
 const struct type type_folder = {"path", false, true, folder_parse, text_clear, NULL};
 const struct type type_url = {"URL", false, false, url_parse, text_clear, NULL};
 const struct type type_patterns = {"list of events", true, false, patterns_parse, words_clear, NULL};

@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "telemetry/telemetry.h"
 #include "tests/support/commands_run.h"
+#include "tests/support/config_text.h"
 #include "tests/support/standin.h"
 #include "tests/support/temporary.h"
 
@@ -189,10 +190,16 @@ static void a_missing_cron_line_is_told(void)
 
 static void the_certificates_are_named(void)
 {
-    configuration_use(CONFIGURATION "queue = none\nca_file = /dev/null\n");
+    struct folder folder;
+    char text[PATH_MAX + 512], line[PATH_MAX + 64];
+    folder_make(&folder);
+    snprintf(text, sizeof text, CONFIGURATION "queue = none\nca_file = %s/certificates.pem\n", folder.path);
+    configuration_use(text);
     RUN(&ran, NULL, "check");
     configuration_forget();
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  certificates: /dev/null (ca_file)\n"));
+    snprintf(line, sizeof line, "  certificates: %s/certificates.pem (ca_file)\n", folder.path);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, line));
+    folder_remove(&folder);
 }
 
 static void the_clock_is_compared(void)

@@ -22,7 +22,7 @@ struct folder {
     char file[PATH_MAX + 32]; /* path/closecrm.conf */
 };
 
-/* Makes a folder; ends the program when that fails. */
+/* Makes a folder, with certificates.pem in it; ends the program when that fails. */
 void folder_make(struct folder *folder);
 
 /* Removes it with all that is in it. */

@@ -58,7 +58,7 @@ static void short_form_and_defaults(void)
 static void every_key_is_taken(void)
 {
     struct config *config = read_good(WHOLE "queue = none\nqueue_max_bytes = 2000000K\ndedupe_window = 90s\n"
-                                            "max_body = 4000K\nca_file = closecrm.conf\nlog_level = debug\n"
+                                            "max_body = 4000K\nca_file = certificates.pem\nlog_level = debug\n"
                                             "request_threads = 512\nrequest_timeout = 12s\nshutdown_grace = 1m\n"
                                             "confine = no\nlanes = 64\nbatch_events = 1\nsignature_tolerance = 15m\n"
                                             "keep = lead.*\ndrop = *.deleted\nremove = data.body_html\n"
@@ -67,7 +67,9 @@ static void every_key_is_taken(void)
     CU_ASSERT_EQUAL(config->queue_max_bytes, INT64_C(2000000) * 1024);
     CU_ASSERT_EQUAL(config->dedupe_window_ms, 90000);
     CU_ASSERT_EQUAL(config->max_body, 4000 * 1024);
-    CU_ASSERT_STRING_EQUAL(config->ca_file, config->path); /* relative to the file's folder */
+    size_t folder = strlen(config->path) - strlen("closecrm.conf"); /* which it is relative to */
+    CU_ASSERT_EQUAL(strncmp(config->ca_file, config->path, folder), 0);
+    CU_ASSERT_STRING_EQUAL(config->ca_file + folder, "certificates.pem");
     CU_ASSERT_EQUAL(config->log_level, LEVEL_DEBUG);
     CU_ASSERT_EQUAL(config->request_threads, 512);
     CU_ASSERT_EQUAL(config->request_timeout_ms, 12000);

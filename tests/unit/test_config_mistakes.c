@@ -133,6 +133,12 @@ static void values(void)
                                                    "addresses"},
         {"queue = redis\n", AT "1: queue must be one of sqlite, none, postgresql"},
         {"ca_file = ca.pem\n", AT "1: ca_file names a file that is not there; " NOT_SHOWN},
+        {"ca_file = ./closecrm.conf\n",
+         AT "1: ca_file names ~/./closecrm.conf, which has no certificate, or one that is cut: each is from "
+            "-----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"},
+        {"ca_file = /dev/null\n",
+         AT "1: ca_file names /dev/null, which has no certificate, or one that is cut: each is "
+            "from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"},
         {"ca_file = ./ca.pem\n", AT "1: ca_file names ~/./ca.pem, which cannot be read: No such file or directory"},
         {"queue = sqllite\n", AT "1: queue must be one of sqlite, none, postgresql, not \"sqllite\""},
         {"log_level = Info\n", AT "1: log_level must be one of error, warn, info, debug"},

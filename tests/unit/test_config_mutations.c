@@ -39,7 +39,7 @@ static size_t mutate(char *text, size_t length, unsigned *state)
 
 static void mutations_do_no_harm(void)
 {
-    static const char base[] = WHOLE "queue_max_bytes = 9G\nlanes = 3\nca_file = closecrm.conf\nkeep = lead.*,\n"
+    static const char base[] = WHOLE "queue_max_bytes = 9G\nlanes = 3\nca_file = certificates.pem\nkeep = lead.*,\n"
                                      "    contact.created\nremove = data.body_html\nlog_level = warn\n"
                                      "dedupe_window = 40d\n";
     static const char with_sections[] =
