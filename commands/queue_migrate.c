@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/program_name.h"
 #include "base/text.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
@@ -82,6 +83,19 @@ static void print_migrated(const struct config *config, const struct migrated *d
         print_copy(config, done);
 }
 
+/* Whoever was called gone knows nothing of it. */
+static void print_return(const struct migrated *done)
+{
+    if (done->holds == QUEUE_SQLITE)
+        printf(
+            "Should that one come back, start nothing with it, for what waits in it would be delivered from both: `%s "
+            "queue migrate --to sqlite` on this machine brings what is in it, where what was delivered is known.\n",
+            program_name());
+    else
+        puts("Should that one come back, start nothing with it before `queue migrate --give-up` was called there: that "
+             "keeps there what is not here.");
+}
+
 static void print_given_up(const struct config *config, const struct migrated *done)
 {
     if (done->is_opened)
@@ -93,6 +107,8 @@ static void print_given_up(const struct config *config, const struct migrated *d
     print_figures(stdout, done);
     putchar('\n');
     print_value(config, done);
+    if (done->is_opened)
+        print_return(done);
 }
 
 static int migrate(const char *command, enum queue_kind to, bool gives_up, bool gone)
