@@ -16,11 +16,15 @@
 #define OPEN_WAIT_MS 3000 /* a command may just be looking */
 
 static const char tables[] =
-    "DROP TABLE IF EXISTS migration; CREATE TABLE migration (state INTEGER NOT NULL, number INTEGER NOT NULL, letters "
+    "CREATE TABLE IF NOT EXISTS migration (state INTEGER NOT NULL, number INTEGER NOT NULL, letters "
     "INTEGER NOT NULL,"
-    " place TEXT NOT NULL, command TEXT NOT NULL, origin INTEGER NOT NULL);"
+    " place TEXT NOT NULL, command TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS migrated (source INTEGER NOT NULL, part INTEGER NOT NULL, id INTEGER NOT NULL,"
-    " key BLOB NOT NULL, PRIMARY KEY (source, part)) WITHOUT ROWID;";
+    " key BLOB NOT NULL, PRIMARY KEY (source, part)) WITHOUT ROWID;"
+    "DELETE FROM migration;";
+
+/* The mark's origin, where a release before, which does not know of it, leaves it alone. */
+#define ORIGIN_AT "source = 0 AND part = 0"
 
 bool side_failed(const struct sqlite_side *side, struct error *why)
 {
@@ -157,7 +161,7 @@ static void sqlite_side_place(const struct config *config, char out[static MIGRA
 
 static bool read_mark(struct database *database, struct migration_mark *mark)
 {
-    sqlite3_stmt *row = side_prepare(database, "SELECT * FROM migration", 0);
+    sqlite3_stmt *row = side_prepare(database, "SELECT state, number, letters, place, command FROM migration", 0);
     bool found = row != NULL && sqlite3_step(row) == SQLITE_ROW;
     *mark = (struct migration_mark){.state = MIGRATION_NONE};
     if (found) {
@@ -166,8 +170,11 @@ static bool read_mark(struct database *database, struct migration_mark *mark)
         mark->letters = sqlite3_column_int64(row, 2);
         snprintf(mark->place, sizeof mark->place, "%s", (const char *)sqlite3_column_text(row, 3));
         snprintf(mark->command, sizeof mark->command, "%s", (const char *)sqlite3_column_text(row, 4));
-        mark->origin = sqlite3_column_int64(row, 5); /* 0 in one of a release before, which has no such column */
     }
+    sqlite3_finalize(row);
+    row = found ? side_prepare(database, "SELECT id FROM migrated WHERE " ORIGIN_AT, 0) : NULL;
+    if (row != NULL && sqlite3_step(row) == SQLITE_ROW)
+        mark->origin = sqlite3_column_int64(row, 0);
     sqlite3_finalize(row);
     return found;
 }
@@ -206,16 +213,22 @@ static bool sqlite_side_mark(void *state, struct migration_mark *mark, struct er
 
 static bool put_mark(struct sqlite_side *side, const struct migration_mark *mark, struct error *why)
 {
-    sqlite3_stmt *put = side_prepare(&side->database, "INSERT INTO migration VALUES (?1, ?2, ?3, ?4, ?5, ?6)", 0);
+    sqlite3_stmt *put = side_prepare(&side->database, "INSERT INTO migration VALUES (?1, ?2, ?3, ?4, ?5)", 0);
     if (put != NULL) {
         sqlite3_bind_int(put, 1, (int)mark->state);
         sqlite3_bind_int64(put, 2, mark->number);
         sqlite3_bind_int64(put, 3, mark->letters);
         sqlite3_bind_text(put, 4, mark->place, -1, SQLITE_STATIC);
         sqlite3_bind_text(put, 5, mark->command, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(put, 6, mark->origin);
     }
     bool good = side_run(side, put, why);
+    sqlite3_finalize(put);
+    put = good
+              ? side_prepare(&side->database, "REPLACE INTO migrated (source, part, id, key) VALUES (0, 0, ?1, x'')", 0)
+              : NULL;
+    if (put != NULL)
+        sqlite3_bind_int64(put, 1, mark->origin);
+    good = good && side_run(side, put, why);
     sqlite3_finalize(put);
     return good;
 }
