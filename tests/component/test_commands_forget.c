@@ -207,6 +207,7 @@ static void what_was_deleted_is_known(void)
 
 #define EVENTS 450
 #define LETTERS 30
+#define CALLS_MOST 50
 
 /* Of lead_1 and of another one: events that wait, and dead letters before them. */
 static void fill_two_leads(void)
@@ -368,12 +369,16 @@ static void of_who_forwards_in_few_requests(void)
     CU_ASSERT(queue_ask(queue, &next, &first, &why) && queue_withdraw(queue, first, true, &withdrawn, &why));
     pid_t owner = begin_command(forwards);
     wait_for_owner();
-    moment begin = clock_now();
-    finish_forgetting();
-    printf("(%lld ms) ", (long long)(clock_now() - begin));
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "Deleted of lead lead_1: 300 waiting events, 20 dead letters, 0 samples\n"));
+    unsigned calls = 0;
+    do { /* it may be trying some of them at that moment */
+        run_command(&ran, NULL, forget);
+        calls++;
+    } while (strstr(ran.out, "call this again") != NULL && calls < CALLS_MOST);
+    if (calls == 1)
+        CU_ASSERT_PTR_NOT_NULL(
+            strstr(ran.out, "Deleted of lead lead_1: 300 waiting events, 20 dead letters, 0 samples\n"));
     CU_ASSERT(queue_ask(queue, &next, &last, &why) && queue_withdraw(queue, last, true, &withdrawn, &why));
-    check(last - first <= 4, "%lld requests", (long long)(last - first - 1));
+    check(last - first <= 4 * calls, "%lld requests in %u calls", (long long)(last - first - 1), calls);
     made_close(queue);
     expect_forgotten();
     end_process(owner);
