@@ -57,8 +57,8 @@ static void print_copy(const struct config *config, const struct migrated *done)
         printf(
             "A copy of what was moved, customer data too, is still %s, where `forget` does not reach it. When all is "
             "well, no queue was moved there since, and no machine can come back that was called gone (only the "
-            "database "
-            "knows what of its queue had arrived): `psql ADDRESS -c 'DROP SCHEMA closecrm CASCADE'` with queue_url "
+            "database knows what of its queue had arrived): `psql ADDRESS -c 'DROP SCHEMA closecrm CASCADE'` with "
+            "queue_url "
             "as ADDRESS removes it; a machine that still has queue = postgresql then accepts nothing until `queue "
             "adopt` is called there.\n",
             done->from);
